@@ -1,0 +1,107 @@
+"""JSON in and out: strict, exact, and as fast as orjson allows.
+
+orjson is the fast path. It has four habits that a database can't live with, each of which is caught here and
+handed to the standard library or refused:
+
+* it writes ``nan`` and infinity as ``null``;
+* it reads an integer beyond 64 bits as a float, and refuses to write one;
+* it refuses to nest deeper than 254 levels when writing;
+* it writes UUIDs, enums and dataclasses, which are not JSON values.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+from peerpouch.errors import InvalidDocument, InvalidJSON
+
+# A run of digits that may be an integer outside 64 bits: 19 digits is where they begin.
+_LONG_INTEGER = re.compile(rb"\d{19}")
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+MAX_DEPTH = 500
+"""How deep arrays and objects may nest. CPython's own JSON parser recurses, so it must stay well below the
+interpreter's limit of 1,000 frames."""
+
+
+def dumps(value: Any) -> bytes:
+    """The compact UTF-8 encoding of a JSON value.
+
+    Raises:
+        InvalidDocument: for a value that JSON can't carry: nan, infinity, a lone surrogate, bytes, a set, a key
+            that is not a string, and everything else that is not ``dict, list, tuple, str, int, float, bool, None``.
+    """
+    try:
+        data = orjson.dumps(value, option=_OPTIONS)
+    except TypeError:
+        check(value)
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    if b"null" in data:  # may be a nan in disguise
+        check(value)
+    return data
+
+
+def loads(data: bytes | bytearray | memoryview | str) -> Any:
+    """The value that UTF-8 JSON stands for, integers of any size exact.
+
+    Raises:
+        InvalidJSON: if it is not JSON, has a lone surrogate, or nests too deeply.
+    """
+    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else bytes(data)
+    try:
+        if _LONG_INTEGER.search(raw) is None:
+            return orjson.loads(raw)
+        value = json.loads(raw, parse_constant=_refuse_constant)
+        check(value)
+        return value
+    except InvalidDocument as error:
+        raise InvalidJSON(error.reason) from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidJSON(f"invalid UTF-8 JSON: {error}") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def check(value: Any) -> None:
+    """Raise InvalidDocument, naming the place, if ``value`` is not a JSON value."""
+    stack: list[tuple[Any, str, int]] = [(value, "", 0)]
+    while stack:
+        item, path, depth = stack.pop()
+        kind = type(item)
+        if item is None or kind is bool or kind is int:
+            continue
+        if kind is str:
+            _check_text(item, path)
+        elif kind is float:
+            if item != item or item in (float("inf"), float("-inf")):
+                raise InvalidDocument(f"{_at(path)}: {item} is not a JSON number.")
+        elif kind is dict or kind is list or kind is tuple:
+            if depth >= MAX_DEPTH:
+                raise InvalidDocument(f"{_at(path[:80])}: nested deeper than {MAX_DEPTH} levels.")
+            if kind is dict:
+                for key, child in item.items():
+                    if type(key) is not str:
+                        raise InvalidDocument(f"{_at(path)}: the key {key!r} is not a string.")
+                    _check_text(key, path)
+                    stack.append((child, f"{path}.{key}", depth + 1))
+            else:
+                stack.extend((child, f"{path}[{n}]", depth + 1) for n, child in enumerate(item))
+        else:
+            raise InvalidDocument(f"{_at(path)}: a value of type {kind.__name__} is not JSON.")
+
+
+def _check_text(text: str, path: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidDocument(f"{_at(path)}: a lone surrogate is not valid Unicode text.") from None
+
+
+def _at(path: str) -> str:
+    return path.lstrip(".") or "the document"
