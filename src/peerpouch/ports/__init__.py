@@ -1,0 +1,126 @@
+"""The ports: what the parts of peerpouch ask of each other.
+
+``storage`` implements :class:`Documents` on SQLite, ``query`` implements :class:`Queries`, ``remote`` implements both
+over HTTP semantics, ``access`` wraps either for somebody else's eyes. Replication, the server and the hub see a
+:class:`Database` and never learn which.
+
+Values have CouchDB's JSON shapes wherever CouchDB has one (documents, rows, changes, ``info``), as plain
+dictionaries, so that they cross HTTP and a data channel unchanged. Everything else is a small frozen class.
+
+Three rules hold for every implementation:
+
+* Methods that fail raise a class of :mod:`peerpouch.errors`; the same failure raises the same class whether the
+  database is local, behind HTTP or behind a data channel.
+* A cancelled call leaves the database usable. A cancelled write was either done or not done, never half.
+* An asynchronous iterator may be abandoned at any time; ``aclose()``, or leaving ``async with``, frees what it holds.
+"""
+
+from __future__ import annotations
+
+from peerpouch.ports.clock import Clock, SystemClock
+from peerpouch.ports.documents import ChangesFilter, Documents, Guard, Proposal
+from peerpouch.ports.peers import ASGIApp, Link, LinkStats, PeerTransport, PendingLink, SignalChannel
+from peerpouch.ports.principals import Anonymous, Owner, Peer, Principal, Registry, User
+from peerpouch.ports.queries import (
+    Database,
+    FindResult,
+    FunctionRunner,
+    IndexRow,
+    IndexStore,
+    MapFunction,
+    Queries,
+    ReduceFunction,
+    ViewResult,
+    ViewRow,
+)
+from peerpouch.ports.replication import (
+    DocumentRefused,
+    Replication,
+    ReplicationOptions,
+    ReplicationProgress,
+    Replicator,
+)
+from peerpouch.ports.streams import (
+    AllDocs,
+    AllDocsHead,
+    AllDocsResult,
+    Attachment,
+    AttachmentData,
+    Changes,
+    ChangesPage,
+    ChangesResult,
+)
+from peerpouch.ports.values import (
+    AllDocsRow,
+    AttachmentMode,
+    Change,
+    ChangeRev,
+    DatabaseInfo,
+    Document,
+    RevisionRequest,
+    RevisionResult,
+    RevsDiff,
+    Seq,
+    Sizes,
+    WriteFailure,
+    WriteResult,
+    Written,
+)
+
+__all__ = [
+    "ASGIApp",
+    "AllDocs",
+    "AllDocsHead",
+    "AllDocsResult",
+    "AllDocsRow",
+    "Anonymous",
+    "Attachment",
+    "AttachmentData",
+    "AttachmentMode",
+    "Change",
+    "ChangeRev",
+    "Changes",
+    "ChangesFilter",
+    "ChangesPage",
+    "ChangesResult",
+    "Clock",
+    "Database",
+    "DatabaseInfo",
+    "Document",
+    "DocumentRefused",
+    "Documents",
+    "FindResult",
+    "FunctionRunner",
+    "Guard",
+    "IndexRow",
+    "IndexStore",
+    "Link",
+    "LinkStats",
+    "MapFunction",
+    "Owner",
+    "Peer",
+    "PeerTransport",
+    "PendingLink",
+    "Principal",
+    "Proposal",
+    "Queries",
+    "ReduceFunction",
+    "Registry",
+    "Replication",
+    "ReplicationOptions",
+    "ReplicationProgress",
+    "Replicator",
+    "RevisionRequest",
+    "RevisionResult",
+    "RevsDiff",
+    "Seq",
+    "SignalChannel",
+    "Sizes",
+    "SystemClock",
+    "User",
+    "ViewResult",
+    "ViewRow",
+    "WriteFailure",
+    "WriteResult",
+    "Written",
+]

@@ -1,0 +1,113 @@
+"""The ports of connections between peers: signals, links and what makes links."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from peerpouch.errors import PeerPouchError
+from peerpouch.ports.principals import Peer
+from peerpouch.ports.values import Document
+
+if TYPE_CHECKING:
+    from peerpouch.exchange import Exchange
+
+
+class SignalChannel(ABC):
+    """Carries one offer to one address and brings back its answer; sealed and signed, whatever carries it."""
+
+    @abstractmethod
+    async def signal(self, share_id: str, body: Document, *, timeout: float) -> Document:
+        """Send an offer's body to the share's owner, and wait for the answer's body.
+
+        Raises:
+            ShareNotFound: there is no such share, or its lease has run out.
+            Forbidden: the owner refused; the reason is the owner's.
+            PeerUnreachable: no answer within ``timeout`` seconds.
+            HubUnreachable, InvalidSignal, ClockSkew
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class LinkStats:
+    """What is known of a connection. ``None`` where the engine can't tell.
+
+    Attributes:
+        path: ``"direct"``, ``"reflexive"`` or ``"relayed"``; ``local`` and ``remote`` are the candidates' addresses.
+        round_trip: Seconds.
+        sent, received: Bytes of channel messages.
+    """
+
+    path: str | None
+    local: str | None
+    remote: str | None
+    round_trip: float | None
+    sent: int
+    received: int
+    streams: int
+    engine: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Link(ABC):
+    """An open peer connection: requests go out over ``exchange``; the peer's requests run the app it was made with."""
+
+    @property
+    @abstractmethod
+    def exchange(self) -> Exchange: ...
+
+    @abstractmethod
+    async def wait_closed(self) -> PeerPouchError | None:
+        """Return when the link has ended, with the error if it was not an orderly close."""
+
+    @property
+    @abstractmethod
+    def closed(self) -> bool: ...
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Drain what was sent, tell the peer, end. Pending requests end in ``PeerUnreachable``."""
+
+    @abstractmethod
+    async def stats(self) -> LinkStats: ...
+
+
+class PendingLink(ABC):
+    """A peer connection that is being made."""
+
+    @property
+    @abstractmethod
+    def sdp(self) -> str:
+        """The local description, with its candidates and the DTLS fingerprint inside."""
+
+    @abstractmethod
+    async def connect(self, remote_sdp: str | None = None, *, timeout: float) -> Link:
+        """Wait until the channel is open. The offerer gives the answer's SDP; the answerer gives none.
+
+        Raises:
+            InvalidSignal: the SDP is not one.
+            PeerUnreachable: no path was found within ``timeout`` seconds; the reason names the candidates tried.
+        """
+
+    @abstractmethod
+    async def abandon(self) -> None:
+        """Give up and free the engine's resources. Harmless at any time."""
+
+
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class PeerTransport(ABC):
+    """Makes peer connections. ``app`` serves the requests of ``peer`` over the connection."""
+
+    @abstractmethod
+    async def offer(self, app: ASGIApp, peer: Peer) -> PendingLink: ...
+
+    @abstractmethod
+    async def answer(self, remote_sdp: str, app: ASGIApp, peer: Peer) -> PendingLink:
+        """Raises InvalidSignal when the SDP is not one."""
+
+    @abstractmethod
+    async def close(self) -> None: ...

@@ -1,0 +1,75 @@
+"""On whose behalf a request runs, and the registry that opens databases for them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from peerpouch.ports.queries import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The process that opened the file: may do everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """Somebody over HTTP who did not log in."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who logged in over HTTP."""
+
+    name: str
+    roles: frozenset[str] = frozenset()
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the role ``_admin`` is among the roles."""
+        return "_admin" in self.roles
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Somebody at the other end of a data channel, whose signature was verified.
+
+    Attributes:
+        key: The Ed25519 public key, 32 bytes.
+        session: The session id of the peer's process; with the key it makes the peer's *address*.
+    """
+
+    key: bytes
+    session: str
+
+
+Principal = Owner | Anonymous | User | Peer
+"""On whose behalf a request runs. It travels in the ASGI scope under ``"peerpouch.principal"``."""
+
+
+class Registry(ABC):
+    """Databases by name, already gated for who asks: no route can forget the gate."""
+
+    @property
+    @abstractmethod
+    def uuid(self) -> str:
+        """Identifies this server, stable over restarts: 32 hexadecimal digits."""
+
+    @abstractmethod
+    async def open(self, name: str, principal: Principal) -> Database:
+        """The database as this principal may see it. The registry owns it: the caller does not close it.
+
+        Raises:
+            DatabaseNotFound: also when the principal may not know that it exists.
+            Unauthorized, Forbidden
+        """
+
+    @abstractmethod
+    async def names(self, principal: Principal) -> list[str]: ...
+
+    @abstractmethod
+    async def create(self, name: str, principal: Principal) -> None: ...
+
+    @abstractmethod
+    async def delete(self, name: str, principal: Principal) -> None: ...

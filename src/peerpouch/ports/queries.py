@@ -1,0 +1,178 @@
+"""The ports Queries, IndexStore and FunctionRunner; and Database, which is documents and queries."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
+
+from peerpouch.errors import PeerPouchError
+from peerpouch.ports.documents import Documents
+from peerpouch.ports.values import AttachmentMode, Document, Seq
+
+
+class FindResult(TypedDict):
+    docs: list[Document]
+    bookmark: str
+    warning: NotRequired[str]
+    execution_stats: NotRequired[dict[str, Any]]
+
+
+class ViewRow(TypedDict):
+    key: Any
+    value: Any
+    id: NotRequired[str]
+    doc: NotRequired[Document | None]
+
+
+class ViewResult(TypedDict):
+    rows: list[ViewRow]
+    total_rows: NotRequired[int]
+    offset: NotRequired[int]
+    update_seq: NotRequired[Seq]
+
+
+MapFunction = Callable[[Document, Callable[[Any, Any], None]], None]
+"""``map(doc, emit)``: calls ``emit(key, value)`` for each row. Never taken from a document or a peer."""
+
+ReduceFunction = Callable[[list[Any], list[Any], bool], Any]
+"""``reduce(keys, values, rereduce)``, as CouchDB's."""
+
+
+class Queries(ABC):
+    """Mango queries and map/reduce views."""
+
+    @abstractmethod
+    async def find(
+        self,
+        selector: Mapping[str, Any],
+        *,
+        fields: Sequence[str] | None = None,
+        sort: Sequence[str | Mapping[str, str]] | None = None,
+        limit: int | None = None,
+        skip: int = 0,
+        use_index: str | Sequence[str] | None = None,
+        bookmark: str | None = None,
+        execution_stats: bool = False,
+    ) -> FindResult:
+        """Documents that match a Mango selector; without a ``limit``, all of them."""
+
+    @abstractmethod
+    async def explain(
+        self,
+        selector: Mapping[str, Any],
+        *,
+        fields: Sequence[str] | None = None,
+        sort: Sequence[str | Mapping[str, str]] | None = None,
+        limit: int | None = None,
+        skip: int = 0,
+        use_index: str | Sequence[str] | None = None,
+    ) -> Document: ...
+
+    @abstractmethod
+    async def create_index(
+        self,
+        fields: Sequence[str | Mapping[str, str]],
+        *,
+        name: str | None = None,
+        ddoc: str | None = None,
+        partial_filter_selector: Mapping[str, Any] | None = None,
+    ) -> Document:
+        """Make a json index. Gives ``{"result": "created" | "exists", "id": …, "name": …}``."""
+
+    @abstractmethod
+    async def get_indexes(self) -> Document: ...
+
+    @abstractmethod
+    async def delete_index(self, ddoc: str, name: str) -> None: ...
+
+    @abstractmethod
+    async def query(
+        self,
+        view: str | MapFunction,
+        *,
+        reduce: bool | str | ReduceFunction | None = None,
+        key: Any = ...,
+        keys: Sequence[Any] | None = None,
+        startkey: Any = ...,
+        endkey: Any = ...,
+        startkey_docid: str | None = None,
+        endkey_docid: str | None = None,
+        inclusive_end: bool = True,
+        group: bool = False,
+        group_level: int | None = None,
+        descending: bool = False,
+        skip: int = 0,
+        limit: int | None = None,
+        include_docs: bool = False,
+        conflicts: bool = False,
+        attachments: AttachmentMode = False,
+        update: Literal["true", "false", "lazy"] = "true",
+        update_seq: bool = False,
+    ) -> ViewResult:
+        """Rows of a stored view (``"ddoc/view"``) or of a Python map function. ``...`` means not given."""
+
+    @abstractmethod
+    async def view_cleanup(self) -> None: ...
+
+
+class Database(Documents, Queries):
+    """What a user holds: documents and queries, wherever they are."""
+
+
+class IndexRow(NamedTuple):
+    """One row of a stored index. ``key`` sorts as bytes; ``value`` is what the index's owner made of it."""
+
+    key: bytes
+    doc_id: str
+    value: bytes | None
+
+
+class IndexStore(ABC):
+    """Sorted rows beside the documents, in the same file, for ``query`` to build indexes in.
+
+    Rows of an index are ordered by key, then by document id, both as bytes.
+    """
+
+    @abstractmethod
+    async def index_state(self, index: str) -> Seq | None:
+        """Up to which sequence the index holds the documents; ``None`` when there is no such index."""
+
+    @abstractmethod
+    async def update_index(
+        self, index: str, rows: Mapping[str, Sequence[tuple[bytes, bytes | None]]], upto: Seq
+    ) -> None:
+        """Replace all rows of the documents named, and record the sequence, in one transaction."""
+
+    @abstractmethod
+    def scan_index(
+        self,
+        index: str,
+        *,
+        start: bytes | None = None,
+        end: bytes | None = None,
+        descending: bool = False,
+        batch_size: int = 1000,
+    ) -> AsyncIterator[list[IndexRow]]:
+        """Rows with ``start <= key < end``, page by page; no transaction outlives a page."""
+
+    @abstractmethod
+    async def drop_index(self, index: str) -> None: ...
+
+    @abstractmethod
+    async def index_names(self) -> list[str]: ...
+
+
+class FunctionRunner(ABC):
+    """Runs functions of design documents, away from this process's memory, with limits of time and space."""
+
+    @abstractmethod
+    async def map(self, source: str, docs: Sequence[Document]) -> list[list[tuple[Any, Any]] | PeerPouchError]:
+        """For each document the rows that the map function emitted, or the error that it raised."""
+
+    @abstractmethod
+    async def call(self, source: str, *arguments: Any) -> Any:
+        """Call one function with JSON arguments."""
+
+    @abstractmethod
+    async def close(self) -> None: ...
