@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -22,6 +23,9 @@ from peerpouch.errors import InvalidDocument, InvalidJSON
 # A run of digits that may be an integer outside 64 bits: 19 digits is where they begin.
 _LONG_INTEGER = re.compile(rb"\d{19}")
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+_CANONICAL = _OPTIONS | orjson.OPT_SORT_KEYS
+# What orjson writes for a float that canonical JSON writes otherwise: "1.0", "1e16", "1e-7".
+_OTHER_FLOAT = re.compile(rb"[0-9](?:\.0|[eE][+-]?[0-9]+)(?:[,}\]]|\Z)")
 
 MAX_DEPTH = 500
 """How deep arrays and objects may nest. CPython's own JSON parser recurses, so it must stay well below the
@@ -43,6 +47,27 @@ def dumps(value: Any) -> bytes:
     if b"null" in data:  # may be a nan in disguise
         check(value)
     return data
+
+
+def canonical(value: Any) -> bytes:
+    """The one encoding of a JSON value that every implementation agrees on, for hashes and signatures.
+
+    No white space; UTF-8 with only what JSON demands escaped (``\\b \\f \\n \\r \\t``, other controls as ``\\u00xx``);
+    the keys of an object in the order of their code points; numbers by value: one that is an integer as its decimal
+    digits without exponent (so ``1``, ``1.0`` and ``1e0`` are ``1``, and ``-0.0`` is ``0``), any other in the
+    shortest form that reads back exactly, written as ECMAScript's ``Number::toString`` writes it (RFC 8785).
+
+    Raises:
+        InvalidDocument: for a value that JSON can't carry.
+    """
+    try:
+        data = orjson.dumps(value, option=_CANONICAL)
+    except TypeError:
+        check(value)
+        return _canonical_slowly(value)
+    if b"null" in data:
+        check(value)
+    return data if _OTHER_FLOAT.search(data) is None else _canonical_slowly(value)
 
 
 def loads(data: bytes | bytearray | memoryview | str) -> Any:
@@ -105,3 +130,53 @@ def _check_text(text: str, path: str) -> None:
 
 def _at(path: str) -> str:
     return path.lstrip(".") or "the document"
+
+
+class _Token(str):
+    """A piece of finished JSON among values that are still to be written."""
+
+    __slots__ = ()
+
+
+def _canonical_slowly(value: Any) -> bytes:
+    out: list[str] = []
+    stack: list[Any] = [value]
+    while stack:
+        item = stack.pop()
+        kind = type(item)
+        if kind is _Token:
+            out.append(item)
+        elif kind is dict:
+            parts: list[Any] = [_Token("{")]
+            for key in sorted(item):
+                if len(parts) > 1:
+                    parts.append(_Token(","))
+                parts += [_Token(f"{json.dumps(key, ensure_ascii=False)}:"), item[key]]
+            stack.extend(reversed([*parts, _Token("}")]))
+        elif kind is list or kind is tuple:
+            parts = [_Token("[")]
+            for child in item:
+                if len(parts) > 1:
+                    parts.append(_Token(","))
+                parts.append(child)
+            stack.extend(reversed([*parts, _Token("]")]))
+        elif kind is float:
+            out.append(_canonical_float(item))
+        else:
+            out.append(json.dumps(item, ensure_ascii=False))
+    return "".join(out).encode()
+
+
+def _canonical_float(number: float) -> str:
+    if number.is_integer():
+        return str(int(number))
+    sign, digits, exponent = Decimal(repr(number)).as_tuple()
+    text = "".join(map(str, digits)).rstrip("0")
+    point = len(digits) + int(exponent)  # the number is 0.text * 10**point
+    if point > 0:
+        text = f"{text[:point]}.{text[point:]}"
+    elif point > -6:
+        text = f"0.{'0' * -point}{text}"
+    else:
+        text = f"{text[0]}{'.' if len(text) > 1 else ''}{text[1:]}e{point - 1}"
+    return "-" + text if sign else text
