@@ -1,0 +1,42 @@
+"""The channel protocol without a channel: frames, streams, credit, and a connection that turns bytes into events.
+
+``docs/protocol/channel.md`` specifies the bytes.
+"""
+
+from .connection import Connection
+from .events import (
+    DataReceived,
+    Event,
+    Opened,
+    PongReceived,
+    RequestReceived,
+    ResponseReceived,
+    StreamReset,
+    WentAway,
+)
+from .frames import Code, Header, RequestHead, ResponseHead
+from .limits import Limits
+from .liveness import Liveness, Verdict
+from .pacing import Pacer
+from .states import State
+
+__all__ = [
+    "Code",
+    "Connection",
+    "DataReceived",
+    "Event",
+    "Header",
+    "Limits",
+    "Liveness",
+    "Opened",
+    "Pacer",
+    "PongReceived",
+    "RequestHead",
+    "RequestReceived",
+    "ResponseHead",
+    "ResponseReceived",
+    "State",
+    "StreamReset",
+    "Verdict",
+    "WentAway",
+]

@@ -1,0 +1,122 @@
+"""The engine's queue stays short on every path, against a simulated link."""
+
+from __future__ import annotations
+
+import pytest
+
+from peerpouch.wire import Connection, Pacer, pacing
+from peerpouch.wire.limits import LARGEST_MESSAGE
+from tests.wire.harness import Pair, get, ok
+
+
+class Drain:
+    """A queue that a link empties at a constant rate."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.now = 0.0
+        self.buffered = 0.0
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.buffered = max(0.0, self.buffered - self.rate * seconds)
+
+
+def _pump(pacer: Pacer, drain: Drain, seconds: float, turn: float = 0.001) -> tuple[float, float]:
+    """Send as much as the pacer allows; gives the longest queue in the second half, and the rate in it."""
+    longest = sent = 0.0
+    half = drain.now + seconds / 2
+    end = drain.now + seconds
+    while drain.now < end:
+        while room := pacer.room(drain.now, int(drain.buffered)):
+            pacer.sent(room)
+            drain.buffered += room
+            if drain.now >= half:
+                sent += room
+        if drain.now >= half:
+            longest = max(longest, drain.buffered)
+        drain.pass_time(turn)
+    return longest, sent / (seconds / 2)
+
+
+@pytest.mark.parametrize("rate", [125_000, 1_250_000, 12_500_000])
+def test_the_queue_never_holds_more_than_fifty_milliseconds_and_one_frame(rate: int) -> None:
+    pacer = Pacer()
+    longest, _ = _pump(pacer, Drain(rate), 4.0)
+    assert longest <= rate * 0.05 + LARGEST_MESSAGE
+    assert longest <= rate * 0.05 * 1.1 + pacer.turn
+
+
+@pytest.mark.parametrize("rate", [125_000, 1_250_000, 12_500_000, 80_000_000])
+def test_the_queue_never_runs_dry_for_long(rate: int) -> None:
+    _, reached = _pump(Pacer(), Drain(rate), 4.0)
+    assert reached >= 0.9 * rate
+
+
+def test_a_path_that_becomes_slow_gets_a_shorter_queue() -> None:
+    pacer, drain = Pacer(), Drain(50_000_000)
+    _pump(pacer, drain, 2.0)
+    assert pacer.mark > 500_000
+    drain.rate = 125_000
+    drain.pass_time(10)
+    longest, _ = _pump(pacer, drain, 20.0)
+    assert longest <= 125_000 * 0.05 * 1.1 + pacer.turn
+    assert pacer.turn < 2048
+
+
+def test_an_idle_channel_teaches_nothing() -> None:
+    pacer = Pacer()
+    for second in range(100):
+        assert pacer.room(float(second), 0) > 0
+        pacer.sent(100)
+    assert pacer.rate is None
+    assert pacer.mark == 16 * 1024
+
+
+def _answer_time(mark: int | None) -> float:
+    """How long a small response takes beside an endless bulk one, at 1 Mbit/s."""
+    pair, pacer, drain = Pair(), Pacer(), Drain(125_000)
+    server: Connection = pair.b.connection
+    bulk = pair.a.connection.request(get(), end=True)
+    pair.run()
+    server.respond(bulk, ok(), end=False)
+    chunk = bytes(64 * 1024)
+    queue: list[tuple[float, bytes]] = []
+    asked: float | None = None
+    while True:
+        if server.send_data(bulk, b""):
+            server.send_data(bulk, chunk)
+        server.take_roomy()
+        while True:
+            if mark is not None:
+                pacer.mark = mark
+            message = server.data_to_send(pacer.room(drain.now, int(drain.buffered)))
+            if not message:
+                break
+            pacer.sent(len(message))
+            drain.buffered += len(message)
+            queue.append((drain.now + drain.buffered / drain.rate, message))
+        drain.pass_time(0.001)
+        while queue and queue[0][0] <= drain.now:
+            pair.a.take(queue.pop(0)[1])
+        pair.flush(pair.a)
+        while pair.b.inbox:
+            pair.b.take(pair.b.inbox.popleft())
+        if asked is None and drain.now > 2.0:
+            asked = drain.now
+            small = pair.a.connection.request(get(b"/small"), end=True)
+            pair.flush(pair.a)
+            while pair.b.inbox:
+                pair.b.take(pair.b.inbox.popleft())
+            server.respond(small, ok(), end=False)
+            server.send_data(small, b"here", end=True)
+        if asked is not None and small in pair.a.ended:
+            return drain.now - asked
+
+
+def test_a_small_answer_passes_bulk_within_the_delay_and_one_turn() -> None:
+    assert _answer_time(None) <= pacing.DELAY + 2 * pacing.TURN + 0.005
+
+
+def test_twin_with_a_fixed_mark_a_small_answer_waits_behind_bulk() -> None:
+    assert _answer_time(256 * 1024) > 1.0
