@@ -10,6 +10,7 @@ the same exception (:func:`from_response`)::
     │   ├── InvalidDocumentId             400 illegal_docid
     │   ├── InvalidDatabaseName           400 illegal_database_name
     │   ├── InvalidSelector               400 invalid_selector
+    │   ├── InvalidQuery                  400 query_parse_error
     │   └── InvalidJSON                   400 invalid_json
     ├── Unauthorized                      401 unauthorized
     ├── Forbidden                         403 forbidden
@@ -111,6 +112,13 @@ class InvalidSelector(BadRequest):
 
     error = "invalid_selector"
     default_reason = "The selector is not valid."
+
+
+class InvalidQuery(BadRequest):
+    """A parameter of a listing, a feed or a view has a value that it can't have."""
+
+    error = "query_parse_error"
+    default_reason = "A query parameter is not valid."
 
 
 class InvalidJSON(BadRequest):

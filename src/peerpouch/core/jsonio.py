@@ -39,14 +39,20 @@ def dumps(value: Any) -> bytes:
         InvalidDocument: for a value that JSON can't carry: nan, infinity, a lone surrogate, bytes, a set, a key
             that is not a string, and everything else that is not ``dict, list, tuple, str, int, float, bool, None``.
     """
+    return encode(value)[0]
+
+
+def encode(value: Any) -> tuple[bytes, bool]:
+    """:func:`dumps`, and whether only :func:`loads` reads it back exactly, and not orjson by itself."""
     try:
         data = orjson.dumps(value, option=_OPTIONS)
     except TypeError:
         check(value)
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    if b"null" in data:  # may be a nan in disguise
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(), True
+    # A null may be a nan in disguise, which is not equal to what is read back.
+    if b"null" in data and orjson.loads(data) != value:
         check(value)
-    return data
+    return data, False
 
 
 def canonical(value: Any) -> bytes:
@@ -65,7 +71,7 @@ def canonical(value: Any) -> bytes:
     except TypeError:
         check(value)
         return _canonical_slowly(value)
-    if b"null" in data:
+    if b"null" in data and orjson.loads(data) != value:
         check(value)
     return data if _OTHER_FLOAT.search(data) is None else _canonical_slowly(value)
 
@@ -180,3 +186,14 @@ def _canonical_float(number: float) -> str:
     else:
         text = f"{text[0]}{'.' if len(text) > 1 else ''}{text[1:]}e{point - 1}"
     return "-" + text if sign else text
+
+
+def dumps_trusted(value: Any) -> bytes:
+    """:func:`dumps` for a value that was read from JSON, so that nan and lone surrogates can't be in it.
+
+    Listings are written with it: looking for a nan behind every ``null`` would cost more than all the rest.
+    """
+    try:
+        return orjson.dumps(value, option=_OPTIONS)
+    except TypeError:
+        return dumps(value)
