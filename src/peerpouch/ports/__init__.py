@@ -39,6 +39,8 @@ from peerpouch.ports.replication import (
     ReplicationOptions,
     ReplicationProgress,
     Replicator,
+    Sync,
+    SyncProgress,
 )
 from peerpouch.ports.streams import (
     AllDocs,
@@ -116,6 +118,8 @@ __all__ = [
     "Seq",
     "SignalChannel",
     "Sizes",
+    "Sync",
+    "SyncProgress",
     "SystemClock",
     "User",
     "ViewResult",

@@ -56,6 +56,7 @@ class ReplicationProgress:
         state: ``"starting"``, ``"active"``, ``"idle"`` (live, and up to date), ``"waiting"`` (backing off after
             ``error``), ``"complete"``, ``"failed"``, ``"cancelled"``.
         docs_read, docs_written, docs_failed: Revisions so far.
+        docs_skipped: Revisions that the source no longer had when they were fetched: replaced or purged meanwhile.
         changes_read: Rows of the changes feed so far.
         missing_checked, missing_found: Revisions compared, and those of them that the target lacked.
         attachments_written: Attachments whose bytes were sent.
@@ -69,6 +70,7 @@ class ReplicationProgress:
     docs_read: int = 0
     docs_written: int = 0
     docs_failed: int = 0
+    docs_skipped: int = 0
     changes_read: int = 0
     missing_checked: int = 0
     missing_found: int = 0
@@ -109,8 +111,87 @@ class Replication(ABC):
         """Stop after the batch in hand, and write the checkpoint."""
 
 
+@dataclass(frozen=True, slots=True)
+class SyncProgress:
+    """The state of a replication in both directions: ``push`` from the first database to the second, ``pull`` back."""
+
+    push: ReplicationProgress
+    pull: ReplicationProgress
+
+    @property
+    def state(self) -> str:
+        """One word for both, of :class:`ReplicationProgress`'s: the one that asks for most attention."""
+        states = (self.push.state, self.pull.state)
+        return next(state for state in _BY_ATTENTION if state in states)
+
+    @property
+    def ok(self) -> bool:
+        """Whether both ended well."""
+        return self.push.ok and self.pull.ok
+
+    @property
+    def error(self) -> PeerPouchError | None:
+        """What is wrong, if something is, in either direction."""
+        return self.push.error or self.pull.error
+
+    @property
+    def docs_written(self) -> int:
+        """Revisions that were written, in both directions."""
+        return self.push.docs_written + self.pull.docs_written
+
+    @property
+    def docs_failed(self) -> int:
+        """Revisions that were refused, in both directions."""
+        return self.push.docs_failed + self.pull.docs_failed
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of documents and attachments that were sent, in both directions."""
+        return self.push.bytes + self.pull.bytes
+
+
+_BY_ATTENTION = ("failed", "waiting", "active", "starting", "idle", "cancelled", "complete")
+
+
+class Sync(ABC):
+    """Two replications in opposite directions, held as one.
+
+    Await it for the final :class:`SyncProgress`, iterate it for progress. When one direction fails the other is
+    cancelled, and awaiting raises the error. Cancelling the awaiting task cancels both.
+    """
+
+    @property
+    @abstractmethod
+    def push(self) -> Replication: ...
+
+    @property
+    @abstractmethod
+    def pull(self) -> Replication: ...
+
+    @property
+    @abstractmethod
+    def progress(self) -> SyncProgress: ...
+
+    @abstractmethod
+    def __await__(self) -> Generator[Any, None, SyncProgress]: ...
+
+    @abstractmethod
+    def __aiter__(self) -> AsyncIterator[SyncProgress]:
+        """Progress as it comes, of either direction; conflated as a replication's is. Ends when both have ended."""
+
+    @abstractmethod
+    async def cancel(self) -> None:
+        """Cancel both."""
+
+
 class Replicator(ABC):
-    """Starts replications."""
+    """Starts replications; each runs at once, as a task of the running event loop."""
 
     @abstractmethod
     def replicate(self, source: Database, target: Database, options: ReplicationOptions) -> Replication: ...
+
+    @abstractmethod
+    def sync(
+        self, here: Database, there: Database, push: ReplicationOptions, pull: ReplicationOptions | None = None
+    ) -> Sync:
+        """Replicate both ways at once; without options of its own, ``pull`` has those of ``push``."""
