@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -52,15 +53,10 @@ def test_a_response_head_that_is_cut_short_is_refused(head: ResponseHead, data: 
 
 @given(st.binary(max_size=400))
 def test_random_bytes_as_heads_give_heads_that_encode_again_or_a_protocol_error(payload: bytes) -> None:
-    for decode, encode in (
-        (frames.decode_request, frames.encode_request),
-        (frames.decode_response, frames.encode_response),
-    ):
-        try:
-            head = decode(payload, 100)
-        except ProtocolError:
-            continue
-        assert encode(head) == payload  # type: ignore[operator]
+    with suppress(ProtocolError):
+        assert frames.encode_request(frames.decode_request(payload, 100)) == payload
+    with suppress(ProtocolError):
+        assert frames.encode_response(frames.decode_response(payload, 100)) == payload
 
 
 @pytest.mark.parametrize(

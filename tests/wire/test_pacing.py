@@ -83,6 +83,7 @@ def _answer_time(mark: int | None) -> float:
     chunk = bytes(64 * 1024)
     queue: list[tuple[float, bytes]] = []
     asked: float | None = None
+    small = 0
     while True:
         if server.send_data(bulk, b""):
             server.send_data(bulk, chunk)
