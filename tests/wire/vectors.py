@@ -8,6 +8,7 @@ receiving end gives). An implementation that makes the same calls must send the 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def _event(event: Event) -> dict[str, Any]:
     fields = asdict(event)
     if "head" in fields:
         fields["head"] = _head(event.head)  # type: ignore[union-attr]
-    return {"event": type(event).__name__} | _plain(fields)
+    return {"event": type(event).__name__, **_plain(fields)}
 
 
 def decode(message: bytes) -> list[dict[str, Any]]:
