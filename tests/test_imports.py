@@ -36,7 +36,7 @@ TABLE: dict[str, Layer] = {
     "errors": _layer(),
     "exchange": _layer("", "httpx2"),
     "ports": _layer("errors"),
-    "core": _layer("errors", "orjson"),
+    "core": _layer("errors", "orjson re2"),
     "wire": _layer("errors"),
     "identity": _layer("errors ports core", "cryptography platformdirs"),
     "access": _layer("errors ports core"),

@@ -52,7 +52,7 @@ _EXACT = 1 << 53
 
 
 def encode_key(value: Any) -> bytes:
-    """The bytes of a JSON value, so that comparing bytes compares keys. Equal keys (``1`` and ``1.0``) give equal bytes.
+    """The bytes of a JSON value, so that comparing bytes compares keys. Equal keys (``1``, ``1.0``) give equal bytes.
 
     Raises:
         InvalidDocument: for what is not a JSON value.
