@@ -48,7 +48,7 @@ TABLE: dict[str, Layer] = {
     "couchapi": _layer("errors ports core exchange", "starlette"),
     "hub": _layer("errors ports core identity"),
     "transports": _layer("errors ports wire exchange", "aioice aiortc httpx2 webrtc"),
-    "peers": _layer("errors ports core identity wire"),
+    "peers": _layer("errors ports core identity wire exchange"),
     "jobs": _layer("errors ports core"),
     "node": _layer(
         "errors ports exchange core wire identity access storage replication query js remote couchapi hub transports "

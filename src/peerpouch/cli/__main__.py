@@ -1,0 +1,5 @@
+"""``python -m peerpouch.cli`` is ``peerpouch``."""
+
+from peerpouch.cli import main
+
+main()

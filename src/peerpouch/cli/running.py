@@ -1,0 +1,98 @@
+"""Running a command's coroutine, and the options that commands have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+EXIT_OK = 0
+EXIT_FAILURE = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+Result = TypeVar("Result")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass
+class Settings:
+    """What the command line as a whole knows: click hands it on as ``ctx.obj``."""
+
+    as_json: bool = False
+
+
+class Terminated(BaseException):
+    """The process was asked to end by a signal. Not an ``Exception``: nothing should take it for a failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = number
+
+
+def run(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run to the end in an event loop. Ctrl-C and SIGTERM cancel it, so that it withdraws and closes what it opened.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C. A second one does not wait for the cleaning up.
+        Terminated: after SIGTERM.
+    """
+    return asyncio.run(_with_sigterm(work))
+
+
+async def _with_sigterm(work: Coroutine[Any, Any, Result]) -> Result:
+    task = asyncio.ensure_future(work)
+    terminated = False
+
+    def terminate() -> None:
+        nonlocal terminated
+        terminated = True
+        task.cancel()
+
+    # Windows has no SIGTERM that a loop could handle.
+    with contextlib.suppress(NotImplementedError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, terminate)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if terminated:
+            raise Terminated(signal.SIGTERM) from None
+        raise
+
+
+def _set_json(ctx: click.Context, _parameter: click.Parameter, value: bool) -> bool:
+    if value and isinstance(ctx.obj, Settings):
+        ctx.obj.as_json = True
+    return value
+
+
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    is_eager=True,
+    callback=_set_json,
+    help="Write JSON to stdout, and errors as JSON to stderr.",
+)
+"""Eager, so that an error in another option is already reported in the form asked for."""
+
+hub_option = click.option(
+    "--hub",
+    "hub",
+    required=True,
+    metavar="HUB",
+    help="Where shares are announced: a database file, or the URL of a database.",
+)
+
+identity_option = click.option(
+    "--identity",
+    "identity",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="The key file to act as. By default the one in your data folder.",
+)

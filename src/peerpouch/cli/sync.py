@@ -1,0 +1,34 @@
+"""``peerpouch sync FILE SHARE --hub HUB``."""
+
+from __future__ import annotations
+
+import click
+
+from peerpouch.cli.display import ProgressView
+from peerpouch.cli.replicate import finish
+from peerpouch.cli.running import hub_option, identity_option, json_option, run
+from peerpouch.cli.targets import choose
+
+
+@click.command("sync")
+@click.argument("file", metavar="FILE")
+@click.argument("share", metavar="SHARE")
+@hub_option
+@click.option("--live", is_flag=True, help="Go on with what changes on either side, until Ctrl-C.")
+@identity_option
+@json_option
+def command(file: str, share: str, hub: str, live: bool, identity: str | None, as_json: bool) -> int:
+    """Synchronise FILE with somebody's share, in both directions.
+
+    SHARE is a share's name, its id or its whole webrtc://…. FILE is made if there is none.
+    """
+    return run(_sync(file, share, hub, live=live, identity=identity, as_json=as_json))
+
+
+async def _sync(file: str, wanted: str, hub: str, *, live: bool, identity: str | None, as_json: bool) -> int:
+    import peerpouch
+
+    async with peerpouch.Hub(hub, identity=peerpouch.Identity.load(identity)) as meeting:
+        share = choose(await meeting.get_shared_databases(), wanted, hub)
+        async with peerpouch.open(file) as local, await share.open() as remote:
+            ...
