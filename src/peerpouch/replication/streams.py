@@ -1,0 +1,110 @@
+"""Attachments that flow from source to target, and go on where they broke off."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from peerpouch.core import replication_plan as plan
+from peerpouch.errors import ConnectionFailed, PeerPouchError, ProtocolError
+from peerpouch.ports import Attachment, Clock, Database
+from peerpouch.replication.progress import Meter
+
+ATTEMPTS = 6
+"""How often in a row a transfer is taken up again without a byte of progress: with the back-off's doubling about 20
+seconds, in which a connection that can be mended is. After that the replication's own retry is in charge."""
+
+
+class ResumingStream(AsyncIterable[bytes]):
+    """The bytes of one attachment of the source, as stored, fetched when they are consumed.
+
+    A transfer that breaks off is taken up at its last byte, in the same revision, whose digest must still be the
+    same. It can be consumed again, from the start: a write that is repeated does so.
+
+    Args:
+        entry: The attachment's stub in the document.
+    """
+
+    def __init__(
+        self,
+        source: Database,
+        doc_id: str,
+        rev: str,
+        name: str,
+        entry: Mapping[str, Any],
+        meter: Meter,
+        clock: Clock,
+        chance: Callable[[], float],
+    ) -> None:
+        self.failure: PeerPouchError | None = None
+        self._source = source
+        self._doc_id = doc_id
+        self._rev = rev
+        self._name = name
+        self._digest = entry.get("digest")
+        self._encoding = entry.get("encoding")
+        self._total: int | None = entry.get("encoded_length" if self._encoding else "length")
+        self._meter = meter
+        self._clock = clock
+        self._chance = chance
+
+    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        offset = failures = 0
+        self.failure = None
+        while offset != self._total:
+            try:
+                attachment = await self._open(offset)
+                skip = offset - attachment.start
+                async with aclosing(_generator(attachment)) as chunks:
+                    async for data in chunks:
+                        chunk = data[skip:] if skip else data
+                        skip -= len(data) - len(chunk)
+                        if not chunk:
+                            continue
+                        offset += len(chunk)
+                        failures = 0
+                        self._meter.bytes += len(chunk)
+                        self._meter.bell.ring()
+                        if self._total is not None and offset > self._total:
+                            raise ProtocolError(f"The source sent more than all bytes of {self._place()}.")
+                        yield chunk
+                if offset != self._total:
+                    raise ConnectionFailed(f"The transfer of {self._place()} broke off at byte {offset}.")
+            except PeerPouchError as error:
+                failures += 1
+                if failures > ATTEMPTS or not plan.is_transient(error):
+                    self.failure = error
+                    raise
+                await self._clock.sleep(plan.backoff(failures, self._chance()))
+        self._meter.attachments_written += 1
+
+    async def _open(self, offset: int) -> Attachment:
+        attachment = await self._source.get_attachment(
+            self._doc_id, self._name, rev=self._rev, start=offset, encoded=self._encoding is not None
+        )
+        if self._total is None:
+            self._total = attachment.length
+        if (
+            attachment.length != self._total
+            or attachment.start > offset
+            or attachment.encoding != self._encoding
+            or (self._digest is not None and attachment.digest != self._digest)
+        ):
+            raise ProtocolError(f"The source has other content for {self._place()} than its document says.")
+        return attachment
+
+    def _place(self) -> str:
+        return f"attachment {self._name!r} of {self._doc_id!r} {self._rev}"
+
+
+async def _generator(attachment: Attachment) -> AsyncGenerator[bytes, None]:
+    """The attachment's stream, closed with this generator whatever kind of iterator it is."""
+    stream = aiter(attachment)
+    try:
+        async for chunk in stream:
+            yield chunk
+    finally:
+        close = getattr(stream, "aclose", None)
+        if close is not None:
+            await close()

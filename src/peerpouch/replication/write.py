@@ -1,0 +1,91 @@
+"""Writing portions to the target, and what becomes of the documents that it does not take."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from peerpouch.core import replication_plan as plan
+from peerpouch.errors import BadRequest, MissingStub, NotFound, PeerPouchError, ProtocolError, TooLarge
+from peerpouch.ports import Database, Document, WriteFailure, WriteResult
+from peerpouch.replication.fetch import Portion
+from peerpouch.replication.progress import Meter
+
+Refetch = dict[str, list[str]]
+"""Revisions, by document, that must be fetched again with all their attachments."""
+
+_T = TypeVar("_T")
+
+
+async def unguarded(work: Awaitable[_T]) -> _T:
+    """Just wait for it; the pipeline hands in a way that marks the write as one to be finished."""
+    return await work
+
+
+class Writer:
+    """Writes to the target, and counts what it took and what it refused."""
+
+    def __init__(self, target: Database, meter: Meter) -> None:
+        self._target = target
+        self._meter = meter
+
+    async def write(
+        self, portion: Portion, guarded: Callable[[Awaitable[list[WriteResult]]], Awaitable[list[WriteResult]]]
+    ) -> Refetch:
+        """Write it.
+
+        Args:
+            guarded: Awaits one write of bounded size; :meth:`Pipeline.stop` lets it finish.
+
+        Returns:
+            What the target refused as a stub of content that it does not have.
+
+        Raises:
+            PeerPouchError: what is worth a retry of everything, or makes one pointless. Documents that the target
+                refuses for good are counted instead.
+        """
+        if not portion.docs:
+            return {}
+        try:
+            results = await self._bulk_docs(portion.docs, unguarded if portion.streams else guarded)
+        except PeerPouchError as error:
+            # What a stream met says more than what the target made of it.
+            cause = next((stream.failure for stream in portion.streams if stream.failure is not None), error)
+            if portion.streams and isinstance(cause, NotFound):
+                self._meter.docs_skipped += len(portion.docs)
+                return {}
+            raise cause from None
+        again: Refetch = {}
+        written = 0
+        for doc, result in zip(portion.docs, results, strict=True):
+            if not isinstance(result, WriteFailure):
+                written += 1
+            elif isinstance(result.error, MissingStub):
+                again.setdefault(doc["_id"], []).append(doc["_rev"])
+            elif plan.is_refusal(result.error):
+                self._meter.refuse(doc["_id"], doc["_rev"], result.error)
+            else:
+                raise result.error
+        self._meter.docs_written += written
+        self._meter.bytes += portion.size
+        if written:
+            self._meter.attachments_written += portion.attachments
+        self._meter.bell.ring()
+        return again
+
+    async def _bulk_docs(
+        self,
+        docs: list[Document],
+        guarded: Callable[[Awaitable[list[WriteResult]]], Awaitable[list[WriteResult]]],
+    ) -> list[WriteResult]:
+        """One result for each; a request that is refused as a whole is halved until the culprit stands alone."""
+        try:
+            results = await guarded(self._target.bulk_docs(docs, new_edits=False))
+        except (TooLarge, BadRequest, MissingStub) as error:
+            if len(docs) == 1:
+                return [WriteFailure(docs[0]["_id"], error, docs[0]["_rev"])]
+            half = len(docs) // 2
+            return [*await self._bulk_docs(docs[:half], guarded), *await self._bulk_docs(docs[half:], guarded)]
+        if len(results) != len(docs):
+            raise ProtocolError(f"The target gave {len(results)} results for {len(docs)} documents.")
+        return results
