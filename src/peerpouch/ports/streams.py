@@ -205,6 +205,7 @@ class Attachment(AsyncIterable[bytes]):
         encoding: str | None = None,
         start: int = 0,
         end: int | None = None,
+        on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.name = name
         self.content_type = content_type
@@ -215,9 +216,16 @@ class Attachment(AsyncIterable[bytes]):
         self.start = start
         self.end = length if end is None else end
         self._stream = stream
+        self._on_close = on_close
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._stream()
+
+    async def aclose(self) -> None:
+        """Free what an attachment holds whose bytes were not read to the end, such as a connection."""
+        on_close, self._on_close = self._on_close, None
+        if on_close is not None:
+            await on_close()
 
     async def read(self) -> bytes:
         """All bytes at once."""

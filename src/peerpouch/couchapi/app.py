@@ -1,0 +1,140 @@
+"""The ASGI application: CouchDB's HTTP API over a :class:`~peerpouch.ports.Registry`.
+
+Peers reach it over a data channel, programs of the same process without a wire, and everybody else through an HTTP
+server; who asks is in ``scope["peerpouch.principal"]``, and databases come gated for that principal. Nothing here
+decides what is allowed.
+
+A request runs in the task in which the application was called. Two things run beside it: while a body is streamed, or a
+slow answer is computed, a task waits for the client to go away, and stops the work when it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Iterable
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from peerpouch.couchapi.limits import Limits
+from peerpouch.couchapi.requests import Message, Receive, Request, Scope, Send
+from peerpouch.couchapi.responses import Header, Response, Stream, error_response, header, internal_error
+from peerpouch.couchapi.routes import ROUTES
+from peerpouch.couchapi.routing import NotAllowed, Route, Router
+from peerpouch.errors import PeerPouchError
+from peerpouch.ports import Registry
+
+_T = TypeVar("_T")
+
+
+class CouchApp:
+    """The application. Call it as ASGI says; ``routes`` lists what it serves."""
+
+    def __init__(self, registry: Registry, limits: Limits, routes: Iterable[Route], server: str) -> None:
+        self.registry = registry
+        self.limits = limits
+        self._router = Router(routes)
+        self._server: Header = header("server", server)
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        return self._router.routes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] != "http":
+            raise NotImplementedError(f"The protocol {scope['type']} is not served.")
+        try:
+            request = Request(scope, receive, self.registry, self.limits)
+            route = self._router.match(request)
+            if route.slow:
+                await request.read()
+                response = await _unless_gone(route.handler(request), receive)
+            else:
+                response = await route.handler(request)
+        except NotAllowed as error:
+            response = error_response(error, headers=[header("allow", error.allow)])
+        except PeerPouchError as error:
+            response = error_response(error)
+        except Exception as error:  # noqa: BLE001  a defect of ours must not take the connection down
+            response = internal_error(error)
+        if response is not None:
+            await self._respond(response, scope["method"], receive, send)
+
+    async def _respond(self, response: Response | Stream, method: str, receive: Receive, send: Send) -> None:
+        headers = response.headers
+        headers.append(self._server)
+        if isinstance(response, Stream):
+            if response.length is not None:
+                headers.append((b"content-length", b"%d" % response.length))
+            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            if method == "HEAD":
+                # Begun before it is closed: what a body holds is freed by its own end.
+                async with aclosing(response.body):
+                    await anext(response.body, None)
+                await send({"type": "http.response.body", "body": b""})
+            else:
+                await _unless_gone(_pump(response.body, send), receive)
+            return
+        if response.status != 304:
+            headers.append((b"content-length", b"%d" % len(response.body)))
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
+
+
+def create_app(
+    registry: Registry,
+    *,
+    limits: Limits | None = None,
+    extra_routes: Iterable[Route] = (),
+    server: str = "peerpouch",
+) -> CouchApp:
+    """The ASGI application over a registry.
+
+    Args:
+        limits: Bounds on requests.
+        extra_routes: Routes besides CouchDB's databases and documents, such as sessions and replications.
+        server: The value of the Server header.
+    """
+    return CouchApp(registry, limits or Limits(), (*ROUTES, *extra_routes), server)
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+async def _pump(body: AsyncGenerator[bytes, None], send: Send) -> None:
+    async with aclosing(body):
+        async for chunk in body:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _gone(receive: Receive) -> None:
+    # What is left of a body that nobody wanted is read and dropped.
+    message: Message = await receive()
+    while message["type"] != "http.disconnect":
+        message = await receive()
+
+
+async def _unless_gone(work: Coroutine[Any, Any, _T], receive: Receive) -> _T | None:
+    """Do the work, unless the client goes away first: then it is cancelled, and the result is ``None``.
+
+    The request's body must have been read, since the wait for the client takes what else it sends.
+    """
+    working = asyncio.create_task(work)
+    watching = asyncio.create_task(_gone(receive))
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        return None
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)

@@ -1,0 +1,157 @@
+"""Handlers of one attachment: GET with ranges, PUT, DELETE; all streamed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from peerpouch.couchapi.checks import check_rev
+from peerpouch.couchapi.documents import created, document_id, revision, write
+from peerpouch.couchapi.requests import Request
+from peerpouch.couchapi.responses import Header, Response, Stream, error_response, etag, header
+from peerpouch.errors import BadRequest, Conflict, NotFound, RangeNotSatisfiable, UnsupportedMediaType
+from peerpouch.ports import Attachment, Document
+
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_MD5 = "md5-"
+
+
+def attachment_name(request: Request) -> str:
+    return request.values["attachment"]
+
+
+async def get(request: Request) -> Response | Stream:
+    database = await request.database()
+    doc_id, name = document_id(request), attachment_name(request)
+    rev = request.params.text("rev")
+    asked: dict[str, Any] = {
+        "rev": None if rev is None else check_rev(rev),
+        "encoded": request.accepts_encoding("gzip"),
+    }
+    attachment = await database.get_attachment(doc_id, name, **asked)
+    tag = attachment.digest.removeprefix(_MD5)
+    if _unmodified(request, tag):
+        await attachment.aclose()
+        return Response(status=304, headers=[etag(tag)])
+    headers = _describe(attachment, tag)
+    raw_range = request.header(b"range")
+    span = None
+    if raw_range is not None and _if_range(request, tag):
+        try:
+            span = parse_range(raw_range, attachment.length)
+        except RangeNotSatisfiable as error:
+            await attachment.aclose()
+            return error_response(error, headers=[header("content-range", f"bytes */{attachment.length}")])
+    if span is None:
+        return Stream(_read(attachment), headers=headers, length=attachment.length)
+    start, end = span
+    await attachment.aclose()
+    part = await database.get_attachment(doc_id, name, start=start, end=end, **asked)
+    headers.append(header("content-range", f"bytes {start}-{end - 1}/{attachment.length}"))
+    return Stream(_read(part), status=206, headers=headers, length=end - start)
+
+
+async def _read(attachment: Attachment) -> AsyncGenerator[bytes, None]:
+    try:
+        async for data in attachment:
+            yield data
+    finally:
+        await attachment.aclose()
+
+
+def _describe(attachment: Attachment, tag: str) -> list[Header]:
+    headers = [
+        etag(tag),
+        header("content-type", attachment.content_type),
+        (b"cache-control", b"must-revalidate"),
+        # A page that somebody attached must not run with the rights of this server's own pages.
+        (b"content-security-policy", b"sandbox"),
+        (b"accept-ranges", b"bytes"),
+    ]
+    if attachment.digest.startswith(_MD5):
+        headers.append(header("content-md5", tag))
+    if attachment.encoding:
+        headers.append(header("content-encoding", attachment.encoding))
+    return headers
+
+
+def _unmodified(request: Request, tag: str) -> bool:
+    known = request.header(b"if-none-match")
+    if known is None:
+        return False
+    return any(item.strip().removeprefix("W/") in (f'"{tag}"', "*") for item in known.split(","))
+
+
+def _if_range(request: Request, tag: str) -> bool:
+    # RFC 9110, section 13.1.5: with another entity than the client has begun to fetch, it gets all of it.
+    condition = request.header(b"if-range")
+    return condition is None or condition.strip() == f'"{tag}"'
+
+
+def parse_range(value: str, length: int) -> tuple[int, int] | None:
+    """The bytes that a Range header asks for: first, and one past the last (RFC 9110, section 14.1.2).
+
+    ``None`` when the header is to be ignored: of another unit, malformed, or with several ranges.
+
+    Raises:
+        RangeNotSatisfiable: when no byte of it exists.
+    """
+    match = _RANGE.fullmatch(value.strip().replace(" ", ""))
+    if match is None or match.group() == "bytes=-":
+        return None
+    first, last = match.groups()
+    if not first:
+        wanted = int(last)
+        if wanted == 0 or length == 0:
+            raise RangeNotSatisfiable
+        return max(0, length - wanted), length
+    start = int(first)
+    end = min(int(last) + 1, length) if last else length
+    if last and int(last) < start:
+        raise RangeNotSatisfiable
+    if start >= length:
+        raise RangeNotSatisfiable
+    return start, end
+
+
+async def put(request: Request) -> Response:
+    """Add or replace an attachment; the body is its content, as it comes."""
+    database = await request.database()
+    doc_id, name, rev = document_id(request), attachment_name(request), revision(request)
+    content_type = request.header(b"content-type") or "application/octet-stream"
+    encoding = (request.header(b"content-encoding") or "identity").strip().lower()
+    if encoding not in ("identity", "gzip"):
+        raise UnsupportedMediaType("Only gzip and identity content-encodings are supported")
+    if doc_id.startswith("_local/"):
+        raise BadRequest("_local documents do not accept attachments.")
+    doc = await _parent(request, doc_id, rev)
+    entry: Document = {"content_type": content_type, "data": request.stream()}
+    if encoding == "gzip":
+        entry["encoding"] = encoding
+    doc.setdefault("_attachments", {})[name] = entry
+    return created(request, await write(database, doc))
+
+
+async def _parent(request: Request, doc_id: str, rev: str | None) -> Document:
+    database = await request.database()
+    try:
+        doc = await database.get(doc_id, rev=rev)
+    except NotFound:
+        if rev is not None:
+            raise Conflict from None
+        return {"_id": doc_id}
+    if rev is None:
+        raise Conflict
+    return doc
+
+
+async def delete(request: Request) -> Response:
+    database = await request.database()
+    doc_id, name, rev = document_id(request), attachment_name(request), revision(request)
+    if rev is None:
+        doc = await database.get(doc_id)
+        if name not in doc.get("_attachments", {}):
+            raise NotFound("Document is missing attachment")
+        raise Conflict
+    return created(request, await database.remove_attachment(doc_id, name, rev), status=200)

@@ -1,0 +1,222 @@
+"""Handlers of the changes feed: normal, longpoll, continuous and eventsource."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from peerpouch.core import jsonio
+from peerpouch.couchapi.exporting import export
+from peerpouch.couchapi.params import Params
+from peerpouch.couchapi.requests import Request
+from peerpouch.couchapi.responses import JSON_TYPE, NO_CACHE, Stream, error_fields, gather, json_stream
+from peerpouch.errors import BadRequest, InvalidQuery, PeerPouchError
+from peerpouch.ports import Change, Changes, ChangesPage, Database
+
+DEFAULT_TIMEOUT = 60.0
+"""Seconds after which an idle feed without heartbeats ends: CouchDB's ``changes_timeout``."""
+
+DEFAULT_HEARTBEAT = 60.0
+"""Seconds between heartbeats that were asked for without a number."""
+
+_FEEDS = ("normal", "longpoll", "continuous", "live", "eventsource")
+
+
+class _Asked:
+    """What a request asks of the feed: the options of the port, and how to write the rows."""
+
+    def __init__(self, params: Params, last_event_id: str | None) -> None:
+        self.feed = params.text("feed", "normal") or "normal"
+        if self.feed not in _FEEDS:
+            raise BadRequest("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
+        self.encoding_info = params.boolean("att_encoding_info")
+        since = last_event_id if last_event_id is not None and self.feed == "eventsource" else _since(params)
+        limit = params.integer("limit")
+        style = params.text("style", "main_only")
+        if style not in ("main_only", "all_docs"):
+            raise BadRequest("`style` must be main_only or all_docs")
+        self.options: dict[str, Any] = {
+            "since": since,
+            "limit": None if limit is None else max(limit, 1),  # as CouchDB documents
+            "style": style,
+            "descending": params.boolean("descending"),
+            "include_docs": params.boolean("include_docs"),
+            "conflicts": params.boolean("conflicts"),
+            "attachments": params.boolean("attachments"),
+            "seq_interval": params.integer("seq_interval", least=1),
+            **_filter(params),
+        }
+        self.heartbeat = _heartbeat(params)
+        timeout = params.integer("timeout")
+        self.timeout = None if self.heartbeat else DEFAULT_TIMEOUT if timeout is None else timeout / 1000
+
+    def open(self, database: Database) -> Changes:
+        return database.changes(**self.options)
+
+    def open_live(self, database: Database, **more: Any) -> Changes:
+        options = {**self.options, "descending": False, **more}
+        return database.changes(live=True, heartbeat=self.heartbeat, timeout=self.timeout, **options)
+
+    def encode(self, change: Change) -> bytes:
+        doc = change.get("doc")
+        if doc is not None and "_attachments" in doc:
+            change["doc"] = export(doc, encoding_info=self.encoding_info)
+        return jsonio.dumps_trusted(change)
+
+
+def _since(params: Params) -> str:
+    if "since" not in params:
+        return "0"
+    try:
+        value = params.text("since", "0") or "0"
+    except InvalidQuery:
+        value = str(params.integer("since", 0))
+    # Clients that take a sequence for JSON send it back with its quotes.
+    if value[:1] == '"' and value[-1:] == '"' and len(value) > 1:
+        return value[1:-1]
+    return value
+
+
+def _heartbeat(params: Params) -> float | None:
+    value = params.text("heartbeat") if "heartbeat" in params and _is_word(params) else None
+    if value == "true":
+        return DEFAULT_HEARTBEAT
+    if value == "false":
+        return None
+    try:
+        milliseconds = params.integer("heartbeat", least=1)
+    except InvalidQuery:
+        raise BadRequest("The heartbeat value should be a positive integer (in milliseconds).") from None
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def _is_word(params: Params) -> bool:
+    try:
+        return params.text("heartbeat") in ("true", "false")
+    except InvalidQuery:
+        return False
+
+
+def _filter(params: Params) -> dict[str, Any]:
+    name = params.text("filter")
+    if name is None:
+        return {}
+    if name == "_doc_ids":
+        doc_ids = params.strings("doc_ids")
+        if doc_ids is None:
+            raise BadRequest("`doc_ids` filter parameter is not a list.")
+        return {"doc_ids": doc_ids}
+    if name == "_selector":
+        selector = params.json("selector")
+        if not isinstance(selector, dict):
+            raise BadRequest("`selector` must be a JSON object")
+        return {"selector": selector}
+    return {"filter": name, "query": params.raw_query()}
+
+
+async def changes(request: Request) -> Stream:
+    """``GET`` and ``POST /db/_changes``."""
+    params = request.params
+    if request.method == "POST":
+        request.require_json()
+        params = params.with_body(await request.json_object(required=False))
+    asked = _Asked(params, request.header(b"last-event-id"))
+    database = await request.database()
+    if asked.feed == "normal":
+        # The first page is read before the status is sent, so that what is wrong with the request has a status.
+        feed = asked.open(database)
+        pages = feed.pages()
+        return Stream(json_stream(_results(asked, feed, pages, await _first(pages))))
+    await database.info()  # a database that may not be read refuses now, and not in the middle of a stream
+    if asked.feed == "longpoll":
+        return Stream(json_stream(_longpoll(asked, database)))
+    if asked.feed == "eventsource":
+        headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
+        return Stream(_eventsource(asked, database), headers=headers)
+    return Stream(_continuous(asked, database), headers=[JSON_TYPE, NO_CACHE])
+
+
+async def _first(pages: AsyncGenerator[ChangesPage, None]) -> ChangesPage | None:
+    return await anext(pages, None)
+
+
+async def _results(
+    asked: _Asked, feed: Changes, pages: AsyncGenerator[ChangesPage, None], page: ChangesPage | None
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(pages):
+        yield b'{"results":[\n'
+        separator = b""
+        while page is not None:
+            for change in page.results:
+                yield separator + asked.encode(change)
+                separator = b",\n"
+            page = await _first(pages)
+    yield _end(feed.last_seq or asked.options["since"], feed.pending)
+
+
+def _end(last_seq: str, pending: int | None) -> bytes:
+    fields: dict[str, Any] = {"last_seq": last_seq}
+    if pending is not None:
+        fields["pending"] = pending
+    return b"\n],\n" + jsonio.dumps(fields)[1:] + b"\n"
+
+
+async def _longpoll(asked: _Asked, database: Database) -> AsyncGenerator[bytes, None]:
+    """What there is; if there is nothing, what comes next, after line breaks as heartbeats."""
+    yield b'{"results":[\n'
+    feed, separator = asked.open(database), b""
+    async with aclosing(feed.pages()) as pages:
+        async for page in pages:
+            for change in page.results:
+                yield separator + asked.encode(change)
+                separator = b",\n"
+    last_seq, pending = feed.last_seq or asked.options["since"], feed.pending
+    if not separator:
+        yield b"\n"
+        yield b""
+        feed = asked.open_live(database, since=last_seq)
+        async with aclosing(feed.pages()) as pages:
+            async for page in pages:
+                last_seq, pending = page.last_seq, page.pending
+                if page.results:
+                    yield b",\n".join(asked.encode(change) for change in page.results)
+                    break
+                yield b"\n"
+                yield b""
+    yield _end(last_seq, pending)
+
+
+async def _continuous(asked: _Asked, database: Database) -> AsyncGenerator[bytes, None]:
+    async with aclosing(gather(_lines(asked, database))) as body:
+        async for chunk in body:
+            yield chunk
+
+
+async def _lines(asked: _Asked, database: Database) -> AsyncGenerator[bytes, None]:
+    """A row to a line, an empty line as heartbeat, and the last sequence, or the error, in the last line."""
+    feed = asked.open_live(database)
+    try:
+        async with aclosing(feed.pages()) as pages:
+            async for page in pages:
+                for change in page.results:
+                    yield asked.encode(change) + b"\n"
+                if not page.results:
+                    yield b"\n"
+                yield b""
+    except PeerPouchError as error:
+        yield jsonio.dumps(error_fields(error)) + b"\n"
+        return
+    yield jsonio.dumps({"last_seq": feed.last_seq or asked.options["since"], "pending": feed.pending or 0}) + b"\n"
+
+
+async def _eventsource(asked: _Asked, database: Database) -> AsyncGenerator[bytes, None]:
+    feed = asked.open_live(database)
+    yield b"\n"  # the headers are of use to a browser at once
+    async with aclosing(feed.pages()) as pages:
+        async for page in pages:
+            rows = [
+                b"data: " + asked.encode(change) + b"\nid: " + jsonio.dumps(change["seq"]) + b"\n\n"
+                for change in page.results
+            ]
+            yield b"".join(rows) or b"event: heartbeat\ndata: \n\n"

@@ -1,0 +1,81 @@
+"""Values of requests, checked for their kind before they go anywhere."""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import AsyncIterable
+from typing import Any
+
+from peerpouch.errors import BadRequest
+from peerpouch.ports import Document
+
+_REVISION = re.compile(r"[0-9]{1,15}-[^\s]{1,200}")
+
+
+def check_document(value: Any) -> Document:
+    """A document of a request's body.
+
+    Raises:
+        BadRequest: when it is not an object, or an attachment's data are not base64.
+    """
+    if not isinstance(value, dict):
+        raise BadRequest("Document must be a JSON object")
+    entries = value.get("_attachments")
+    if entries:
+        value["_attachments"] = _check_entries(entries)
+    return value
+
+
+def _check_entries(entries: Any) -> dict[str, Any]:
+    if not isinstance(entries, dict):
+        raise BadRequest("Attachments must be a JSON object")
+    checked = {}
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            raise BadRequest(f"The attachment {name!r} must be a JSON object")
+        data = entry.get("data")
+        if isinstance(data, str):
+            # Inline data are the content itself, as CouchDB reads them; what an entry says of an encoding is stale.
+            entry = {k: v for k, v in entry.items() if k not in ("encoding", "encoded_length", "stub", "follows")}
+            entry["data"] = _decode(data, name)
+        elif data is not None and not isinstance(data, AsyncIterable):  # a stream comes of a multipart body
+            raise BadRequest(f"The data of the attachment {name!r} must be base64 text")
+        elif data is None and entry.get("follows"):
+            raise BadRequest(f"The attachment {name!r} follows, and there is no multipart body for it to follow in")
+        checked[name] = entry
+    return checked
+
+
+def _decode(data: str, name: str) -> bytes:
+    for text in (data, "".join(data.split())):  # line breaks are rare, so they are looked for last
+        try:
+            return binascii.a2b_base64(text, strict_mode=True) if text else b""
+        except ValueError:
+            continue
+    raise BadRequest(f"The data of the attachment {name!r} are not valid base64")
+
+
+def check_revs(value: dict[str, Any]) -> dict[str, list[str]]:
+    """An object of lists of revisions, as ``_revs_diff`` and ``_purge`` take it.
+
+    Raises:
+        BadRequest
+    """
+    for revs in value.values():
+        if not isinstance(revs, list):
+            raise BadRequest("Each document's revisions must be an array")
+        for rev in revs:
+            check_rev(rev)
+    return value
+
+
+def check_rev(rev: Any) -> str:
+    """A revision id that came from outside.
+
+    Raises:
+        BadRequest
+    """
+    if not isinstance(rev, str) or not _REVISION.fullmatch(rev):
+        raise BadRequest("Invalid rev format")
+    return rev

@@ -1,0 +1,107 @@
+"""Handlers of a database: its life, its settings, its maintenance."""
+
+from __future__ import annotations
+
+from peerpouch.couchapi.checks import check_document, check_revs
+from peerpouch.couchapi.documents import created
+from peerpouch.couchapi.requests import Request
+from peerpouch.couchapi.responses import Response, header, json_response
+from peerpouch.couchapi.server import describe
+from peerpouch.errors import BadRequest, NotSupported
+
+_OK = {"ok": True}
+
+MAX_PURGED_DOCUMENTS = 100
+MAX_PURGED_REVISIONS = 1000
+"""CouchDB's own limits for one request of ``_purge``."""
+
+
+async def create(request: Request) -> Response:
+    name = request.values["db"]
+    await request.registry.create(name, request.principal)
+    return json_response(_OK, status=201, headers=[header("location", request.url(name))])
+
+
+async def delete(request: Request) -> Response:
+    if "rev" in request.params:
+        raise BadRequest(
+            "You tried to DELETE a database with a ?rev= parameter. Did you mean to DELETE a document instead?"
+        )
+    await request.registry.delete(request.values["db"], request.principal)
+    return json_response(_OK)
+
+
+async def info(request: Request) -> Response:
+    database = await request.database()
+    return json_response(describe(request.values["db"], await database.info()))
+
+
+async def post(request: Request) -> Response:
+    """``POST /db``: write a document, whose id is made up if it has none."""
+    request.require_json()
+    doc = check_document(await request.json())
+    database = await request.database()
+    return created(request, await database.post(doc))
+
+
+async def get_security(request: Request) -> Response:
+    return json_response(await (await request.database()).get_security())
+
+
+async def put_security(request: Request) -> Response:
+    security = await request.json_object()
+    await (await request.database()).put_security(security)
+    return json_response(_OK)
+
+
+async def get_revs_limit(request: Request) -> Response:
+    return json_response(await (await request.database()).get_revs_limit())
+
+
+async def put_revs_limit(request: Request) -> Response:
+    limit = await request.json()
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise BadRequest("`revs_limit` must be a positive integer")
+    await (await request.database()).put_revs_limit(limit)
+    return json_response(_OK)
+
+
+async def get_purged_infos_limit(request: Request) -> Response:
+    """CouchDB keeps this many purges for its own replicas and indexes; here indexes take part in the purge itself."""
+    await request.database()
+    return json_response(1000)
+
+
+async def put_purged_infos_limit(request: Request) -> Response:
+    await request.database()
+    raise NotSupported("A purge is complete at once here: there are no purge infos whose number could be limited.")
+
+
+async def compact(request: Request) -> Response:
+    """``POST /db/_compact``, also of one design document's views: the indexes are in the same file."""
+    request.require_json()
+    await (await request.database()).compact()
+    return json_response(_OK, status=202)
+
+
+async def view_cleanup(request: Request) -> Response:
+    await (await request.database()).view_cleanup()
+    return json_response(_OK, status=202)
+
+
+async def ensure_full_commit(request: Request) -> Response:
+    """Every acknowledged write is on disk already."""
+    request.require_json()
+    facts = await (await request.database()).info()
+    return json_response({**_OK, "instance_start_time": facts["instance_start_time"]}, status=201)
+
+
+async def purge(request: Request) -> Response:
+    request.require_json()
+    revs = check_revs(await request.json_object())
+    if len(revs) > MAX_PURGED_DOCUMENTS:
+        raise BadRequest("Exceeded maximum number of documents.")
+    if sum(map(len, revs.values())) > MAX_PURGED_REVISIONS:
+        raise BadRequest("Exceeded maximum number of revisions.")
+    purged = await (await request.database()).purge(revs)
+    return json_response({"purge_seq": None, "purged": {**{doc_id: [] for doc_id in revs}, **purged}}, status=201)
