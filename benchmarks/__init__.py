@@ -1,0 +1,12 @@
+"""The figures of peerpouch: ``make bench``, or ``python -m benchmarks [NAME …] [--short] [--list]``.
+
+* :mod:`.registry`: what a benchmark is, and the table of them; :mod:`.runner`: interleaved rounds, median and spread;
+  :mod:`.report`: the table on the terminal and in ``results.md``;
+* :mod:`.local`, :mod:`.replicating`, :mod:`.peering`: the benchmarks; a module of others slots in by being imported in
+  ``__main__``;
+* :mod:`.documents`: what is written; :mod:`.peer`, :mod:`.channel`: the processes on the other side.
+
+A benchmark has one *subject* or several: peerpouch, a peer of its kind, or the limit that bounds both (bare SQLite, a
+bare data channel). All subjects of a benchmark run in turn, round by round, on the same documents, so that what else
+happens on the machine meets them alike. Nothing here asserts a time.
+"""

@@ -1,0 +1,46 @@
+"""``python -m benchmarks [NAME …] [--short] [--list]``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+# Importing a module of benchmarks puts them into the registry.
+import benchmarks.local
+import benchmarks.peering
+import benchmarks.replicating  # noqa: F401
+from benchmarks import report
+from benchmarks.registry import FULL, REGISTRY, SHORT
+from benchmarks.runner import run_all
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--short", is_flag=True, help="Fewer rounds and documents.")
+@click.option("--list", "only_list", is_flag=True, help="Name the benchmarks and stop.")
+def main(names: tuple[str, ...], short: bool, only_list: bool) -> None:
+    """Run the benchmarks, or those named. A run of all of them writes results.md."""
+    if unknown := [name for name in names if name not in REGISTRY]:
+        raise click.BadParameter(f"no benchmark {', '.join(unknown)}; there are {', '.join(REGISTRY)}")
+    if only_list:
+        for each in REGISTRY.values():
+            click.echo(f"{each.name:<24} {each.title}: {', '.join(subject.name for subject in each.subjects)}")
+        return
+    scale = SHORT if short else FULL
+    chosen = [each for name, each in REGISTRY.items() if not names or name in names]
+    results = run_all(chosen, scale, say=lambda text: click.echo(text, err=True))
+    table = Table(*report.COLUMNS, title=report.conditions(scale), title_justify="left")
+    for row in report.rows(results):
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 180).print(table)
+    if not names:
+        report.RESULTS.write_text(report.markdown(results, scale), "utf-8")
+        click.echo(f"Written to {report.RESULTS}.", err=True)
+    if any(result.error for result in results):
+        sys.exit(1)
+
+
+main()

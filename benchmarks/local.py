@@ -1,0 +1,140 @@
+"""One database in one process: writing, reading, listing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apsw
+import orjson
+
+import peerpouch
+from benchmarks.documents import BATCH, batches, record
+from benchmarks.registry import Measured, Run, benchmark
+from peerpouch.ports import Database, WriteFailure
+
+FULL_NOTE = "every batch synced to disk"
+
+bulk_write = benchmark("bulk-write", "Bulk write, 1,000 a batch", "docs/s")
+single_write = benchmark("single-write", "Single writes, one after another", "docs/s")
+concurrent_write = benchmark("concurrent-write", "Single writes, 64 at once", "docs/s")
+point_read = benchmark("point-read", "Point reads", "docs/s")
+listing = benchmark("listing", "Listing with documents", "docs/s")
+changes = benchmark("changes", "Changes feed from 0", "rows/s")
+
+
+@contextmanager
+def stopwatch() -> Iterator[list[float]]:
+    """Its list holds the seconds once the block has ended."""
+    seconds: list[float] = []
+    began = time.perf_counter()
+    yield seconds
+    seconds.append(time.perf_counter() - began)
+
+
+async def fill(database: Database, count: int) -> None:
+    """Write records, a batch at a time.
+
+    Raises:
+        PeerPouchError: the first one that was refused.
+    """
+    for batch in batches(count):
+        for result in await database.bulk_docs(batch):
+            if isinstance(result, WriteFailure):
+                raise result.error
+
+
+@bulk_write.subject("peerpouch", FULL_NOTE)
+async def _bulk_write(run: Run) -> Measured:
+    made = list(batches(run.scale.documents))
+    async with peerpouch.open(run.folder / "bench.db") as database:
+        with stopwatch() as seconds:
+            for batch in made:
+                await database.bulk_docs(batch)
+    return Measured(run.scale.documents / seconds[0])
+
+
+@bulk_write.subject("bare SQLite", f"{FULL_NOTE}; id and JSON in one table")
+async def _bulk_write_sqlite(run: Run) -> Measured:
+    made = list(batches(run.scale.documents))
+    connection = apsw.Connection(str(run.folder / "bare.db"))
+    connection.execute(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE docs (id TEXT PRIMARY KEY, body)"
+    )
+    with stopwatch() as seconds:
+        for batch in made:
+            with connection:
+                connection.executemany(
+                    "INSERT INTO docs VALUES (?, ?)", ((doc["_id"], orjson.dumps(doc)) for doc in batch)
+                )
+    connection.close()
+    return Measured(run.scale.documents / seconds[0])
+
+
+@single_write.subject("peerpouch", "every write synced to disk")
+async def _single_write(run: Run) -> Measured:
+    docs = [record(number) for number in range(run.scale.single)]
+    async with peerpouch.open(run.folder / "bench.db") as database:
+        with stopwatch() as seconds:
+            for doc in docs:
+                await database.put(doc)
+    return Measured(len(docs) / seconds[0])
+
+
+@single_write.subject("bare SQLite", "every write synced to disk; id and JSON in one table")
+async def _single_write_sqlite(run: Run) -> Measured:
+    docs = [record(number) for number in range(run.scale.single)]
+    connection = apsw.Connection(str(run.folder / "bare.db"))
+    connection.execute(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE docs (id TEXT PRIMARY KEY, body)"
+    )
+    with stopwatch() as seconds:
+        for doc in docs:
+            connection.execute("INSERT INTO docs VALUES (?, ?)", (doc["_id"], orjson.dumps(doc)))
+    connection.close()
+    return Measured(len(docs) / seconds[0])
+
+
+@concurrent_write.subject("peerpouch", "concurrent writers share a sync")
+async def _concurrent_write(run: Run) -> Measured:
+    waiting = iter([record(number) for number in range(run.scale.single * 4)])
+
+    async def write(database: Database) -> None:
+        for doc in waiting:
+            await database.put(doc)
+
+    async with peerpouch.open(run.folder / "bench.db") as database:
+        with stopwatch() as seconds:
+            await asyncio.gather(*(write(database) for _ in range(64)))
+    return Measured(run.scale.single * 4 / seconds[0])
+
+
+@point_read.subject("peerpouch")
+async def _point_read(run: Run) -> Measured:
+    ids = [record(number * 7919 % run.scale.documents)["_id"] for number in range(run.scale.single * 5)]
+    async with peerpouch.open(run.folder / "bench.db") as database:
+        await fill(database, run.scale.documents)
+        with stopwatch() as seconds:
+            for doc_id in ids:
+                await database.get(doc_id)
+    return Measured(len(ids) / seconds[0])
+
+
+@listing.subject("peerpouch")
+async def _listing(run: Run) -> Measured:
+    async with peerpouch.open(run.folder / "bench.db") as database:
+        await fill(database, run.scale.documents)
+        with stopwatch() as seconds:
+            count = sum([1 async for _ in database.all_docs(include_docs=True)])
+    return Measured(count / seconds[0])
+
+
+@changes.subject("peerpouch", f"pages of {BATCH}")
+async def _changes(run: Run) -> Measured:
+    async with peerpouch.open(run.folder / "bench.db") as database:
+        await fill(database, run.scale.documents)
+        with stopwatch() as seconds:
+            count = sum([1 async for _ in database.changes(batch_size=BATCH)])
+    return Measured(count / seconds[0])

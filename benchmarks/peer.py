@@ -1,0 +1,115 @@
+"""One of two peerpouch processes that share a database, for the benchmarks between peers."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+
+import peerpouch
+from benchmarks.local import fill
+from peerpouch.cli.links import path_of
+from peerpouch.cli.processes import Served, serve
+from peerpouch.errors import NotFound
+from peerpouch.ports import Database, Sync
+
+NAME = "bench"
+BIG = "big"
+CHUNK = 1 << 20
+
+
+class BenchPeer(Served):
+    """A database, a hub, and what it opened of the other's. ``folder`` is its own, ``hub`` is common."""
+
+    def __init__(self, folder: Path, hub: str) -> None:
+        self._folder = folder
+        self._hub_target = hub
+        self._stack = AsyncExitStack()
+        self._remote: Database | None = None
+        self._sync: Sync | None = None
+
+    async def start(self) -> None:
+        """Open database and hub, with an identity that ends with the process."""
+        self._local = await self._stack.enter_async_context(peerpouch.open(self._folder / "bench.db"))
+        hub = peerpouch.Hub(self._hub_target, identity=peerpouch.Identity.ephemeral(), ice_servers=[])
+        self._hub = await self._stack.enter_async_context(hub)
+
+    async def close(self) -> None:
+        await self._stack.aclose()
+
+    async def fill(self, count: int) -> None:
+        """Write records."""
+        await fill(self._local, count)
+
+    async def attach(self, size: int) -> None:
+        """Write a document with one attachment of ``size`` bytes that don't compress."""
+        await self._local.put_attachment(BIG, BIG, _noise(size))
+
+    async def share(self) -> None:
+        await self._hub.share_database(self._local, name=NAME)
+
+    async def open(self) -> dict[str, float | str]:
+        """List, connect, and read the first document; gives the milliseconds of the latter two, and the path."""
+        (share,) = await self._hub.get_shared_databases()
+        began = time.perf_counter()
+        self._remote = await self._stack.enter_async_context(await share.open())
+        async for _ in self._remote.all_docs(limit=1, include_docs=True):
+            pass
+        return {"ms": (time.perf_counter() - began) * 1000, "path": await path_of(self._remote)}
+
+    async def pull(self) -> dict[str, float]:
+        """Replicate the other's database into one's own; gives documents and seconds."""
+        began = time.perf_counter()
+        result = await peerpouch.replicate(self._opened(), self._local)
+        return {"docs": result.docs_written, "seconds": time.perf_counter() - began}
+
+    async def download(self) -> dict[str, float]:
+        """Read the attachment in place and drop it; gives bytes and seconds."""
+        began, size = time.perf_counter(), 0
+        async for chunk in await self._opened().get_attachment(BIG, BIG):
+            size += len(chunk)
+        return {"bytes": size, "seconds": time.perf_counter() - began}
+
+    async def live(self) -> None:
+        """Start live replication both ways."""
+        self._sync = peerpouch.sync(self._local, self._opened(), live=True)
+
+    async def settle(self) -> None:
+        """End live replication."""
+        if self._sync is not None:
+            await self._sync.cancel()
+            await self._sync
+
+    async def write(self, doc_id: str) -> float:
+        """Write a document; gives the wall-clock time at which it was begun."""
+        began = time.time()
+        await self._local.put({"_id": doc_id, "text": "x" * 200})
+        return began
+
+    async def arrival(self, doc_id: str) -> float:
+        """Wait for a document; gives the wall-clock time at which it was seen."""
+        since = (await self._local.info())["update_seq"]
+        try:
+            await self._local.get(doc_id)
+        except NotFound:
+            async with aclosing(aiter(self._local.changes(since=since, live=True, doc_ids=[doc_id]))) as changes:
+                await anext(changes)
+        return time.time()
+
+    def _opened(self) -> Database:
+        if self._remote is None:
+            raise NotFound("No share is open yet.")
+        return self._remote
+
+
+async def _noise(size: int) -> AsyncIterator[bytes]:
+    chance = random.Random(1)
+    for start in range(0, size, CHUNK):
+        yield chance.randbytes(min(CHUNK, size - start))
+
+
+if __name__ == "__main__":
+    serve(BenchPeer(Path(sys.argv[1]), sys.argv[2]))

@@ -1,0 +1,89 @@
+"""What a benchmark is, and the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much a run does. The short form takes minutes on two cores, the full one a coffee."""
+
+    rounds: int
+    documents: int
+    single: int
+    attachment: int
+    live: int
+    connects: int
+
+
+FULL = Scale(rounds=5, documents=100_000, single=2_000, attachment=256 << 20, live=100, connects=20)
+SHORT = Scale(rounds=2, documents=20_000, single=300, attachment=64 << 20, live=20, connects=5)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one subject: an empty folder of its own, and how much to do."""
+
+    folder: Path
+    scale: Scale
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure in the benchmark's unit, and what else is worth saying of it."""
+
+    value: float
+    detail: str = ""
+
+
+Measure = Callable[[Run], Awaitable[Measured]]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Who is measured: ``note`` names its durability, or whatever a comparison has to know."""
+
+    name: str
+    note: str
+    measure: Measure
+
+
+@dataclass
+class Benchmark:
+    """One line of the table.
+
+    Attributes:
+        name: What it is run by.
+        title: What it measures.
+        unit: ``docs/s``, ``MB/s`` or ``ms``.
+        higher_is_better: Whether more of the unit is better.
+    """
+
+    name: str
+    title: str
+    unit: str
+    higher_is_better: bool = True
+    subjects: list[Subject] = field(default_factory=list)
+
+    def subject(self, name: str, note: str = "") -> Callable[[Measure], Measure]:
+        """Add a subject; the first one is what the others are compared with."""
+
+        def add(measure: Measure) -> Measure:
+            self.subjects.append(Subject(name, note, measure))
+            return measure
+
+        return add
+
+
+REGISTRY: dict[str, Benchmark] = {}
+
+
+def benchmark(name: str, title: str, unit: str, *, higher_is_better: bool = True) -> Benchmark:
+    """A new line of the table."""
+    if name in REGISTRY:
+        raise ValueError(f"There is a benchmark {name!r} already.")
+    REGISTRY[name] = Benchmark(name, title, unit, higher_is_better)
+    return REGISTRY[name]
