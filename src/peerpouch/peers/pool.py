@@ -1,0 +1,494 @@
+"""The pool: one connection per pair of addresses, whoever began it and however many shares go over it.
+
+Rules that hold throughout:
+
+1. The other end is asked before anything is made. An offer is answered only after ``welcome`` let its sender in to the
+   share that it names; until then it costs no peer connection, no engine object, no entry in any table.
+2. What a peer was let in to is in ``Connection.admitted``, which lives exactly as long as the link over which (or for
+   which) it was let in. Whatever serves requests asks :meth:`Pool.admitted` first.
+3. A table entry changes only between two awaits. Whatever awaits checks again afterwards.
+4. Offers that cross are settled by the addresses: the lower address's offer makes the connection. The other's offer is
+   still admitted, and answered without an SDP, which means: use the connection that is there, or coming.
+5. Nothing waits without a limit, and what fails says at which step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from peerpouch.errors import (
+    BadRequest,
+    ConnectionFailed,
+    DatabaseClosed,
+    Forbidden,
+    InvalidSignal,
+    NotFound,
+    PeerPouchError,
+    PeerUnreachable,
+    TooManyRequests,
+)
+from peerpouch.peers.connection import Attempt, Connection
+from peerpouch.peers.control import ControlApp, check_alive, open_share, release_share
+from peerpouch.peers.lease import Lease
+from peerpouch.peers.timing import outcome, within
+from peerpouch.ports import ASGIApp, Clock, Document, Link, Peer, PeerTransport, SignalChannel, SystemClock
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT: Final = 30.0
+"""Seconds for opening a share: a hub that is polled answers within a few, and ICE through TURN takes a few more."""
+
+_LOG = logging.getLogger("peerpouch.peers")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """The bounds of a pool; seconds, except where said otherwise.
+
+    Attributes:
+        idle: How long a link that nobody uses is kept. A few seconds make opening one share after the other cheap.
+        half_open: How long an answered offer may take until its channel is open.
+        half_opens: How many of them there may be. Each holds a peer connection, about a megabyte.
+        settle: How long to wait for the other's connection after our offer gave way to it. Its offer and our answer
+            each take one way through the hub.
+        alive: How long a link may take to show that it still works, when its other end seems to want a new one.
+        farewell: How long draining a link may take, and telling that a share is not used any more.
+    """
+
+    idle: float = 30.0
+    half_open: float = 20.0
+    half_opens: int = 64
+    settle: float = 8.0
+    alive: float = 2.0
+    farewell: float = 5.0
+
+
+class Pool:
+    """Makes, shares, settles and closes the connections of one address.
+
+    Args:
+        own: This end's address.
+        transport: Makes peer connections.
+        signals: Carries our offers.
+        resolve: The address that serves a share now. Raises ShareNotFound, HubUnreachable and the like.
+        welcome: Decides whether a peer may open one of our shares, and gives our info for it. Raises Forbidden with a
+            reason for the peer, or ShareNotFound. It has a time limit of its own.
+        app: Serves the peers' requests.
+    """
+
+    def __init__(
+        self,
+        own: Peer,
+        transport: PeerTransport,
+        signals: SignalChannel,
+        *,
+        resolve: Callable[[str], Awaitable[Peer]],
+        welcome: Callable[[Peer, str, Any], Awaitable[Any]],
+        app: ASGIApp,
+        clock: Clock | None = None,
+        limits: PoolLimits | None = None,
+    ) -> None:
+        self.own = own
+        self._transport = transport
+        self._signals = signals
+        self._resolve = resolve
+        self._welcome = welcome
+        self._clock = SystemClock() if clock is None else clock
+        self._limits = PoolLimits() if limits is None else limits
+        self._app = ControlApp(app, opened=self._opened_over_link, released=self._released, admitted=self.admitted)
+        self._connections: dict[Peer, Connection] = {}
+        self._leases: set[Lease] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._endings: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    # Opening other peers' shares
+
+    async def connect(self, share_id: str, info: Any = None, *, timeout: float = CONNECT_TIMEOUT) -> Lease:
+        """Open a share. Its owner is asked, also when there is a connection already.
+
+        Args:
+            share_id: The share.
+            info: Any JSON for the owner.
+            timeout: Seconds, for this and for each reconnection.
+
+        Raises:
+            ShareNotFound: there is no such share.
+            Forbidden: its owner refused, for the reason given.
+            HubUnreachable, PeerUnreachable: which step failed, or took too long, is in the reason.
+            InvalidSignal: the hub, or who answered, did not play by the rules.
+        """
+        lease = Lease(self, share_id, info, timeout)
+        self._leases.add(lease)
+        try:
+            await lease.reach(ask=True)
+        except BaseException:
+            await lease.close()
+            raise
+        return lease
+
+    async def reach(self, share_id: str, info: Any, timeout: float, *, ask: bool) -> tuple[Connection, Any]:
+        """The connection over which a share is open to us, entered as a user of it, and the sharer's info."""
+        deadline = self._clock.monotonic() + timeout
+        address = await self._in_time(deadline, self._resolve(share_id), "the hub was read")
+        self._check_open()
+        if address == self.own:
+            raise BadRequest("This share is served by this very hub object: use its database directly.")
+        connection = self._enter(address, share_id)
+        try:
+            return connection, await self._open(connection, share_id, info, deadline, ask=ask)
+        except BaseException:
+            self.leave(connection, share_id)
+            raise
+
+    async def _open(self, connection: Connection, share_id: str, info: Any, deadline: float, *, ask: bool) -> Any:
+        while True:
+            self._check_open()
+            link = connection.live()
+            if link is not None:
+                if not ask and share_id in connection.opened:
+                    return connection.opened[share_id]
+                try:
+                    return await self._open_over_link(connection, link, share_id, info, deadline)
+                except ConnectionFailed:
+                    if not link.closed or self._remaining(deadline) <= 0:
+                        raise
+                    continue
+            if connection.answering is not None:
+                await self._in_time(deadline, asyncio.wait({connection.answering}), "the peer's own offer was answered")
+                continue
+            attempt = connection.attempt or self._begin(connection, share_id, info, deadline)
+            same = attempt.share_id == share_id and attempt.info == info
+            try:
+                found = await self._in_time(deadline, outcome(attempt.task), "the peer was waited for")
+            except (Forbidden, NotFound, TooManyRequests):
+                if same:
+                    raise
+                continue  # that was said of another share, or upon another info
+            if same:
+                return found
+
+    async def _open_over_link(
+        self, connection: Connection, link: Link, share_id: str, info: Any, deadline: float
+    ) -> Any:
+        release = connection.releases.get(share_id)
+        if release is not None:  # overtaking it, we would be let in first and out then
+            await self._in_time(deadline, asyncio.wait({release}), "the peer was told of the end of an earlier use")
+        asked = open_share(link.exchange, share_id, info)
+        found = await self._in_time(deadline, asked, "the peer decided whether to let us in")
+        if connection.link is link:
+            connection.opened[share_id] = found
+        return found
+
+    def _begin(self, connection: Connection, share_id: str, info: Any, deadline: float) -> Attempt:
+        task = self.spawn(self._attempt(connection, share_id, info, deadline))
+        attempt = connection.attempt = Attempt(share_id, info, task)
+        return attempt
+
+    async def _attempt(self, connection: Connection, share_id: str, info: Any, deadline: float) -> Any:
+        try:
+            while True:
+                self._check_time(deadline, "the crossing offers were settled")
+                answer = await self._offer(connection, share_id, info, deadline)
+                if answer.get("sdp") is not None or await self._gave_way(connection, deadline):
+                    found = connection.opened[share_id] = answer.get("info")
+                    return found
+        finally:
+            connection.attempt = None
+            self._settle_down(connection)
+
+    async def _offer(self, connection: Connection, share_id: str, info: Any, deadline: float) -> Document:
+        """Send an offer, and make the connection unless the answer says to use another. Gives the answer."""
+        pending = await self._transport.offer(self._app, connection.address)
+        try:
+            body = {"share": share_id, "info": info, "sdp": pending.sdp}
+            answer = await self._signals.signal(share_id, body, timeout=self._remaining(deadline))
+            sdp = answer.get("sdp")
+            if sdp is None:
+                self.spawn(pending.abandon(), ending=True)
+                return answer
+            if not isinstance(sdp, str):
+                raise InvalidSignal("The answer's SDP is malformed.")
+            self._install(connection, await pending.connect(sdp, timeout=self._remaining(deadline)))
+        except BaseException:
+            self.spawn(pending.abandon(), ending=True)
+            raise
+        return answer
+
+    async def _gave_way(self, connection: Connection, deadline: float) -> bool:
+        """Wait for the connection that the other end's offer makes; whether it came."""
+        if connection.live() is not None:
+            return True
+        try:
+            await within(self._clock, min(self._limits.settle, self._remaining(deadline)), connection.linked())
+        except TimeoutError:
+            return False
+        return True
+
+    # Letting other peers in
+
+    async def answer(self, peer: Peer, share_id: str, body: Document) -> Document:
+        """Decide on a verified offer: the answer's body.
+
+        Args:
+            peer: Who offers.
+            share_id: The share that it wants.
+            body: ``{"share": …, "info": any, "sdp": text}``.
+
+        Raises:
+            Forbidden, ShareNotFound: it is refused; nothing was kept of it.
+            InvalidSignal: the offer is malformed.
+            TooManyRequests: too many connections are being made.
+        """
+        self._check_open()
+        sdp = body.get("sdp")
+        if not isinstance(sdp, str) or peer == self.own:
+            raise InvalidSignal("The offer is malformed.")
+        self._check_room()
+        own_info = await self._welcome(peer, share_id, body.get("info"))
+        self._check_open()
+        self._check_room()
+        connection = self._connection(peer)
+        try:
+            return {"info": own_info, "sdp": await self._answer_sdp(connection, share_id, sdp)}
+        finally:
+            self._settle_down(connection)
+
+    async def _answer_sdp(self, connection: Connection, share_id: str, sdp: str) -> str | None:
+        link = connection.live()
+        # Whoever has a working connection asks over it, so it seems to be lost to the other end; unless this offer
+        # crossed with the one that made it, and was late.
+        if link is not None and not await self._is_alive(link):
+            self._lose(connection, link)
+        if connection.live() is not None:
+            connection.admitted.add(share_id)
+            return None
+        if connection.answering is not None:  # the peer gave that one up, or it would not offer again
+            connection.answering.cancel()
+        elif connection.attempt is not None and _order(self.own) < _order(connection.address):
+            connection.admitted.add(share_id)
+            return None
+        connection.admitted.add(share_id)
+        described: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        connection.answering = task = self.spawn(self._finish(connection, sdp, described))
+        both: list[asyncio.Future[Any]] = [described, task]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not described.done():
+            raise Forbidden("This offer was given up for a newer one.")
+        return described.result()
+
+    async def _finish(self, connection: Connection, sdp: str, described: asyncio.Future[str]) -> None:
+        """Answer an offer's SDP, and wait until its channel is open."""
+        try:
+            pending = await self._transport.answer(sdp, self._app, connection.address)
+            try:
+                described.set_result(pending.sdp)
+                self._install(connection, await pending.connect(timeout=self._limits.half_open))
+            except BaseException:
+                self.spawn(pending.abandon(), ending=True)
+                raise
+        except PeerPouchError as error:
+            if not described.done():
+                described.set_exception(error)
+                described.exception()  # seen, also when nobody waits for it any more
+        finally:
+            if connection.answering is asyncio.current_task():
+                connection.answering = None
+            self._settle_down(connection)
+
+    async def _opened_over_link(self, peer: Peer, share_id: str, info: Any) -> Any:
+        connection = self._connections.get(peer)
+        link = None if connection is None else connection.live()
+        if connection is None or link is None:
+            raise PeerUnreachable("The connection was closed.")
+        own_info = await self._welcome(peer, share_id, info)
+        if connection.link is not link:
+            raise PeerUnreachable("The connection was closed.")
+        connection.admitted.add(share_id)
+        self._settle_down(connection)
+        return own_info
+
+    def _released(self, peer: Peer, share_id: str) -> None:
+        connection = self._connections.get(peer)
+        if connection is not None:
+            connection.admitted.discard(share_id)
+            self._settle_down(connection)
+
+    def admitted(self, peer: Peer, share_id: str) -> bool:
+        """Whether a peer was let in to one of our shares, over a connection that lasts."""
+        connection = self._connections.get(peer)
+        if connection is None:
+            return False
+        connection.live()  # what was let in over a link that has ended is out
+        return share_id in connection.admitted
+
+    def revoke(self, share_id: str, key: bytes | None = None) -> None:
+        """Let nobody (or nobody with this key) use a share any more; close what was open for it alone."""
+        for connection in list(self._connections.values()):
+            if share_id not in connection.admitted or key not in (None, connection.address.key):
+                continue
+            connection.admitted.discard(share_id)
+            if connection.in_use:
+                continue
+            if connection.answering is not None:
+                connection.answering.cancel()
+            if connection.link is not None:
+                self._lose(connection, connection.link)
+            self._settle_down(connection)
+
+    # Links
+
+    def _install(self, connection: Connection, link: Link) -> None:
+        if self._closed:
+            self.spawn(self._farewell(link), ending=True)
+            return
+        old = connection.install(link)
+        if old is not None:
+            self.spawn(self._farewell(old), ending=True)
+        self.spawn(self._watch(connection, link))
+        self._settle_down(connection)
+
+    async def _watch(self, connection: Connection, link: Link) -> None:
+        error = await link.wait_closed()
+        if error is not None:
+            _LOG.info("The connection to a peer was lost: %s", error.reason)
+        connection.drop(link)
+        self._settle_down(connection)
+
+    def _lose(self, connection: Connection, link: Link) -> None:
+        """Take a link out of use, and close it behind the scenes."""
+        if connection.drop(link):
+            self.spawn(self._farewell(link), ending=True)
+
+    async def _farewell(self, link: Link) -> None:
+        try:
+            await within(self._clock, self._limits.farewell, link.close())
+        except (TimeoutError, PeerPouchError) as error:
+            _LOG.info("A connection was not closed in an orderly way: %r", error)
+
+    async def _is_alive(self, link: Link) -> bool:
+        try:
+            await within(self._clock, self._limits.alive, check_alive(link.exchange))
+        except (TimeoutError, PeerPouchError):
+            return False
+        return not link.closed
+
+    # Uses
+
+    def _connection(self, address: Peer) -> Connection:
+        return self._connections.setdefault(address, Connection(address))
+
+    def _enter(self, address: Peer, share_id: str) -> Connection:
+        connection = self._connection(address)
+        connection.enter(share_id)
+        self._settle_down(connection)
+        return connection
+
+    def leave(self, connection: Connection, share_id: str) -> None:
+        """One user of a share less. Upon the last, its owner is told."""
+        link = connection.live()
+        if connection.leave(share_id) and share_id in connection.opened:
+            del connection.opened[share_id]
+            if link is not None and not self._closed:
+                connection.releases[share_id] = self.spawn(self._release(connection, link, share_id))
+        self._settle_down(connection)
+
+    async def _release(self, connection: Connection, link: Link, share_id: str) -> None:
+        try:
+            await within(self._clock, self._limits.farewell, release_share(link.exchange, share_id))
+        except (TimeoutError, PeerPouchError) as error:
+            _LOG.debug("A peer was not told that its share is not used any more: %r", error)
+        finally:
+            if connection.releases.get(share_id) is asyncio.current_task():
+                del connection.releases[share_id]
+
+    def forget(self, lease: Lease) -> None:
+        """A lease was closed."""
+        self._leases.discard(lease)
+
+    def _settle_down(self, connection: Connection) -> None:
+        """What follows from a change of a connection's link or uses: counting down, or forgetting it."""
+        if connection.link is None and not connection.pending:
+            connection.admitted.clear()
+            if not connection.users and self._connections.get(connection.address) is connection:
+                del self._connections[connection.address]
+        wanted = connection.link is not None and not connection.in_use and not connection.pending and not self._closed
+        if wanted and connection.idle is None:
+            connection.idle = self.spawn(self._count_down(connection))
+        elif not wanted and connection.idle is not None:
+            connection.idle.cancel()
+            connection.idle = None
+
+    async def _count_down(self, connection: Connection) -> None:
+        await self._clock.sleep(self._limits.idle)
+        connection.idle = None
+        if connection.link is not None:
+            self._lose(connection, connection.link)
+        self._settle_down(connection)
+
+    # Time, tasks, the end
+
+    def _remaining(self, deadline: float) -> float:
+        return max(0.0, deadline - self._clock.monotonic())
+
+    def _check_time(self, deadline: float, step: str) -> None:
+        if self._remaining(deadline) <= 0:
+            raise PeerUnreachable(f"The time limit ran out before {step}.")
+
+    async def _in_time(self, deadline: float, work: Awaitable[T], step: str) -> T:
+        try:
+            return await within(self._clock, self._remaining(deadline), work)
+        except TimeoutError:
+            raise PeerUnreachable(f"The time limit ran out while {step}.") from None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DatabaseClosed("The hub was closed.")
+
+    def _check_room(self) -> None:
+        if (
+            sum(connection.answering is not None for connection in self._connections.values())
+            >= self._limits.half_opens
+        ):
+            raise TooManyRequests("Too many connections are being made; try again in a moment.")
+
+    def spawn(self, work: Coroutine[Any, Any, T], *, ending: bool = False) -> asyncio.Task[T]:
+        """Run something that ends with the pool at the latest; what is itself an ending is waited for then."""
+        task = asyncio.get_running_loop().create_task(work)
+        tasks = self._endings if ending else self._tasks
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+        task.add_done_callback(_report)
+        return task
+
+    async def links(self) -> dict[Peer, Link]:
+        """The open links, by address."""
+        return {address: link for address, entry in self._connections.items() if (link := entry.live()) is not None}
+
+    async def close(self) -> None:
+        """Close all leases and links, after draining them, and wait until everything has ended."""
+        self._closed = True
+        for lease in list(self._leases):
+            await lease.close()
+        for connection in list(self._connections.values()):
+            if connection.link is not None:
+                self._lose(connection, connection.link)
+        self._connections.clear()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._endings, return_exceptions=True)
+
+
+def _report(task: asyncio.Task[Any]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, PeerPouchError):
+        _LOG.error("A connection failed unexpectedly.", exc_info=error)
+
+
+def _order(address: Peer) -> tuple[bytes, str]:
+    return address.key, address.session
