@@ -10,6 +10,8 @@ the same exception (:func:`from_response`)::
     │   ├── InvalidDocumentId             400 illegal_docid
     │   ├── InvalidDatabaseName           400 illegal_database_name
     │   ├── InvalidSelector               400 invalid_selector
+    │   ├── NoUsableIndex                 400 no_usable_index
+    │   ├── InvalidBookmark               400 invalid_bookmark
     │   ├── InvalidQuery                  400 query_parse_error
     │   └── InvalidJSON                   400 invalid_json
     ├── Unauthorized                      401 unauthorized
@@ -112,6 +114,20 @@ class InvalidSelector(BadRequest):
 
     error = "invalid_selector"
     default_reason = "The selector is not valid."
+
+
+class NoUsableIndex(BadRequest):
+    """A query asks for an order that no index gives."""
+
+    error = "no_usable_index"
+    default_reason = "No index exists for this sort, try indexing by the sort fields."
+
+
+class InvalidBookmark(BadRequest):
+    """A bookmark is malformed, or is of another query."""
+
+    error = "invalid_bookmark"
+    default_reason = "The bookmark is not one of this query."
 
 
 class InvalidQuery(BadRequest):

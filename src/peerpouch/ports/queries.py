@@ -120,44 +120,93 @@ class Database(Documents, Queries):
     """What a user holds: documents and queries, wherever they are."""
 
 
+class IndexPosition(NamedTuple):
+    """A place in the order of an index's rows: by key, then by document id, both as bytes, then by ordinal.
+
+    ``IndexPosition(key)`` is before all rows of that key.
+    """
+
+    key: bytes
+    doc_id: str = ""
+    ordinal: int = 0
+
+
 class IndexRow(NamedTuple):
-    """One row of a stored index. ``key`` sorts as bytes; ``value`` is what the index's owner made of it."""
+    """One row of a stored index. ``value`` is what the index's owner made of it; ``ordinal`` tells the rows of one
+    document under one key apart."""
 
     key: bytes
     doc_id: str
+    ordinal: int
     value: bytes | None
+
+    @property
+    def position(self) -> IndexPosition:
+        return IndexPosition(self.key, self.doc_id, self.ordinal)
+
+
+class IndexState(NamedTuple):
+    """Up to which sequence an index holds the documents, and how many rows it has."""
+
+    seq: Seq
+    rows: int
 
 
 class IndexStore(ABC):
     """Sorted rows beside the documents, in the same file, for ``query`` to build indexes in.
 
-    Rows of an index are ordered by key, then by document id, both as bytes.
+    When documents are purged, so are their rows.
     """
 
     @abstractmethod
-    async def index_state(self, index: str) -> Seq | None:
-        """Up to which sequence the index holds the documents; ``None`` when there is no such index."""
+    async def index_state(self, index: str) -> IndexState | None:
+        """How far an index is; ``None`` when there is none of this name."""
 
     @abstractmethod
     async def update_index(
-        self, index: str, rows: Mapping[str, Sequence[tuple[bytes, bytes | None]]], upto: Seq
-    ) -> None:
-        """Replace all rows of the documents named, and record the sequence, in one transaction."""
+        self,
+        index: str,
+        rows: Mapping[str, Sequence[tuple[bytes, bytes | None]]],
+        *,
+        since: Seq | None,
+        upto: Seq,
+    ) -> bool:
+        """Replace all rows of the documents named by these keys and values, and record ``upto``, in one transaction.
+
+        Args:
+            since: The sequence from which the caller read the changes. When the index is not there any more, because
+                another process was faster or the index was dropped, nothing is written. ``None`` makes the index.
+
+        Returns:
+            Whether it was written.
+        """
 
     @abstractmethod
-    def scan_index(
+    async def read_index(
         self,
         index: str,
         *,
-        start: bytes | None = None,
-        end: bytes | None = None,
+        start: IndexPosition | None = None,
+        end: IndexPosition | None = None,
         descending: bool = False,
-        batch_size: int = 1000,
-    ) -> AsyncIterator[list[IndexRow]]:
-        """Rows with ``start <= key < end``, page by page; no transaction outlives a page."""
+        skip: int = 0,
+        limit: int = 1000,
+    ) -> list[IndexRow]:
+        """Rows from ``start`` up to (not including) ``end``, whichever the direction; no transaction outlives the call.
+
+        Raises:
+            NotFound: when there is no such index (any more).
+        """
 
     @abstractmethod
-    async def drop_index(self, index: str) -> None: ...
+    async def count_index(
+        self, index: str, *, start: IndexPosition | None = None, end: IndexPosition | None = None
+    ) -> int:
+        """How many rows there are from ``start`` up to (not including) ``end``."""
+
+    @abstractmethod
+    async def drop_index(self, index: str) -> None:
+        """Remove an index with its rows, in short transactions. No error if there is none."""
 
     @abstractmethod
     async def index_names(self) -> list[str]: ...
