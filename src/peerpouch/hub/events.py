@@ -1,0 +1,110 @@
+"""What an opener is, to the owner who decides: openings, and the event that ``on_remote`` is given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from peerpouch.errors import Forbidden
+from peerpouch.identity.keys import PublicKey
+from peerpouch.ports import Document, Peer
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePeer:
+    """Who opens a share; the signature was verified.
+
+    Attributes:
+        key: The opener's key.
+        session: The opener's session: with the key, its address.
+        contact: The owner's own name for the key, or None.
+    """
+
+    key: PublicKey
+    session: str
+    contact: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the key."""
+        return self.key.fingerprint
+
+    @property
+    def address(self) -> Peer:
+        """The address."""
+        return Peer(self.key.raw, self.session)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A verified offer to a share of ours.
+
+    Attributes:
+        share_id: The share.
+        peer: Who opens it.
+        body: What the opener sent; its own ``info`` for people is the field ``info``.
+    """
+
+    share_id: str
+    peer: RemotePeer
+    body: Document
+
+    @property
+    def info(self) -> Any:
+        """The opener's ``info``: any JSON, None if it sent none. Not verified by anybody."""
+        return self.body.get("info")
+
+
+Handler = Callable[[Opening], Awaitable[Document]]
+"""Gives the answer's body, or raises Forbidden to refuse with a reason that the opener reads."""
+
+
+class RemoteEvent:
+    """Somebody opens a share; nothing was connected yet.
+
+    Attributes:
+        peer: Who; ``key``, ``fingerprint`` and ``contact``.
+        info: What the opener tells of itself, any JSON.
+        share_id: The share that is opened.
+    """
+
+    def __init__(self, opening: Opening) -> None:
+        self.peer = opening.peer
+        self.info = opening.info
+        self.share_id = opening.share_id
+        self._refusal: str | None = None
+
+    def prevent_default(self, reason: str = "The owner does not let you in.") -> None:
+        """Refuse; the opener gets :class:`~peerpouch.errors.Forbidden` with this reason."""
+        self._refusal = reason
+
+    @property
+    def default_prevented(self) -> bool:
+        """Whether it was refused."""
+        return self._refusal is not None
+
+    @property
+    def refusal(self) -> str | None:
+        """The reason of the refusal."""
+        return self._refusal
+
+
+OnRemote = Callable[[RemoteEvent], Awaitable[None] | None]
+
+
+async def admit(on_remote: OnRemote | None, opening: Opening) -> None:
+    """Ask ``on_remote``, which may be a function or a coroutine function; None lets everybody in.
+
+    Raises:
+        Forbidden: if it refused. What it raises itself goes through.
+    """
+    if on_remote is None:
+        return
+    event = RemoteEvent(opening)
+    result = on_remote(event)
+    if inspect.isawaitable(result):
+        await result
+    if event.default_prevented:
+        raise Forbidden(event.refusal)
