@@ -1,0 +1,174 @@
+"""The small interface behind which the WebRTC engines stand.
+
+An engine makes connections; a connection makes offers and answers with all candidates inside, and one data channel.
+Everything runs on the event loop of the caller; nothing here may be used after ``os.fork`` (spawn processes instead:
+wrtc's native threads don't survive a fork).
+"""
+
+from __future__ import annotations
+
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any, Literal
+
+from peerpouch.errors import NotSupported
+
+LABEL = "peerpouch"
+PROTOCOL = "peerpouch.1"
+
+
+@dataclass(frozen=True, slots=True)
+class IceServer:
+    """A STUN or TURN server, as in ``RTCIceServer``."""
+
+    urls: tuple[str, ...]
+    username: str | None = None
+    credential: str | None = None
+
+
+IceServers = Sequence[IceServer] | Callable[[], Awaitable[Sequence[IceServer]]]
+
+
+@dataclass(frozen=True, slots=True)
+class RTCOptions:
+    """How connections are made.
+
+    Attributes:
+        ice_servers: STUN and TURN servers, or what fetches them anew for each connection.
+        policy: ``"relay"`` uses TURN servers only, so that the peer does not learn this machine's addresses.
+        gathering: Seconds that an offer or answer waits for candidates at most; a dead STUN server would cost 40.
+        loopback: Whether ``127.0.0.1`` is a candidate. ``None``: only on a machine that has no network.
+    """
+
+    ice_servers: IceServers = ()
+    policy: Literal["all", "relay"] = "all"
+    gathering: float = 1.0
+    loopback: bool | None = None
+
+    async def servers(self) -> Sequence[IceServer]:
+        """The servers for one connection."""
+        return await self.ice_servers() if callable(self.ice_servers) else self.ice_servers
+
+
+@dataclass(frozen=True, slots=True)
+class PathStats:
+    """The path that ICE chose, as far as the engine tells; candidates' types as in SDP."""
+
+    local: str | None = None
+    remote: str | None = None
+    local_type: str | None = None
+    remote_type: str | None = None
+    round_trip: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class EngineChannel(ABC):
+    """An open data channel. What arrives before ``attach`` is kept until then."""
+
+    @abstractmethod
+    def attach(
+        self, on_message: Callable[[bytes], None], on_low: Callable[[], None], on_closed: Callable[[], None]
+    ) -> None:
+        """Set the callbacks. ``on_closed`` is called once, also after this end's own close."""
+
+    @property
+    @abstractmethod
+    def buffered(self) -> int:
+        """Bytes that were given to :meth:`send` and not yet to the network."""
+
+    @abstractmethod
+    def set_low(self, size: int) -> None:
+        """Call ``on_low`` when ``buffered`` falls from above ``size`` to it or below: once per crossing."""
+
+    @abstractmethod
+    def send(self, message: bytes) -> None:
+        """Queue a message.
+
+        Raises:
+            ConnectionFailed: The channel is not open any more, or its queue is full.
+        """
+
+    @abstractmethod
+    async def close(self, *, limit: float) -> None:
+        """Send what is queued, then close; wait for that for ``limit`` seconds at most."""
+
+
+class EngineConnection(ABC):
+    """A peer connection with one data channel."""
+
+    @abstractmethod
+    async def offer(self) -> str:
+        """Make the data channel; the SDP of the offer."""
+
+    @abstractmethod
+    async def answer(self, offer: str) -> str:
+        """The SDP of the answer. Raises InvalidSignal."""
+
+    @abstractmethod
+    async def accept(self, answer: str) -> None:
+        """Take the answer to this end's offer. Raises InvalidSignal."""
+
+    @abstractmethod
+    async def opened(self) -> EngineChannel:
+        """Wait until the data channel is open.
+
+        Raises:
+            PeerUnreachable: The engine gave up.
+        """
+
+    @abstractmethod
+    async def path(self) -> PathStats: ...
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Free everything. What is queued is lost: close the channel first."""
+
+
+class Engine(ABC):
+    """Makes connections."""
+
+    name: str
+
+    @abstractmethod
+    async def connection(self, options: RTCOptions) -> EngineConnection: ...
+
+
+def has_network() -> bool:
+    """Whether this machine has a route to anywhere. Connecting a datagram socket sends nothing."""
+    for family, address in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((address, 9))
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def load_engine(name: str | None = None) -> Engine:
+    """The engine of that name; without one, wrtc, or aiortc where wrtc has no build.
+
+    Raises:
+        NotSupported: It is not installed.
+    """
+    available = {"wrtc": "wrtc", "aiortc": "aiortc"}
+    for candidate, module in available.items():
+        if name in (None, candidate) and find_spec(module) is not None:
+            return _load(candidate)
+    if name not in (None, *available):
+        raise NotSupported(f"There is no WebRTC engine {name!r}; wrtc and aiortc are known.")
+    raise NotSupported(f"The WebRTC engine {name or 'wrtc'} is not installed: pip install 'peerpouch[aiortc]'.")
+
+
+def _load(name: str) -> Engine:
+    # Inside a function: each engine takes 100 to 200 ms to import, and one is enough.
+    if name == "wrtc":
+        from .wrtc_engine import WrtcEngine
+
+        return WrtcEngine()
+    from .aiortc_engine import AiortcEngine
+
+    return AiortcEngine()
