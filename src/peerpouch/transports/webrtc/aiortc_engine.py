@@ -118,7 +118,7 @@ class _Connection(EngineConnection):
     async def _remote(self, kind: str, sdp: str) -> None:
         try:
             await self._pc.setRemoteDescription(aiortc.RTCSessionDescription(sdp=sdp, type=kind))
-        except Exception as error:  # noqa: BLE001 - its parser raises whatever its lines run into
+        except Exception as error:
             raise InvalidSignal(f"The engine does not accept the session description: {error!r}") from error
 
     async def _gathered(self, description: aiortc.RTCSessionDescription) -> str:
@@ -134,7 +134,7 @@ class _Connection(EngineConnection):
         sctp = self._pc.sctp
         if sctp is None:
             raise InvalidSignal("The session description has no data channel.")
-        ice = sctp.transport.transport.iceGatherer._connection
+        ice: Any = sctp.transport.transport.iceGatherer._connection
         gather, options = ice.get_component_candidates, self._options
 
         async def bounded(component: int, addresses: list[str], timeout: float = 5) -> Any:

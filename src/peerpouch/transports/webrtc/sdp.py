@@ -16,7 +16,7 @@ def check_sdp(sdp: str) -> str:
     Raises:
         InvalidSignal: It is not an SDP, is too long, has other media, no DTLS fingerprint, or too many candidates.
     """
-    if not isinstance(sdp, str) or len(sdp) > LONGEST_SDP or not sdp.startswith("v=0"):
+    if len(sdp) > LONGEST_SDP or not sdp.startswith("v=0"):
         raise InvalidSignal("The session description is not one.")
     lines = sdp.splitlines()
     media = [line for line in lines if line.startswith("m=")]

@@ -1,0 +1,100 @@
+"""An Exchange over the network: HTTP/1.1 to a CouchDB, or to anything that speaks its API."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+from urllib.parse import unquote
+
+import httpx2
+
+from peerpouch.errors import BadRequest, ConnectionFailed, DeadlineExceeded, PeerPouchError, ProtocolError
+from peerpouch.exchange import AsyncByteStream, Exchange, Request, Response
+
+#: Seconds. Reading waits longer than CouchDB's heartbeat of 60, so a live feed that is idle is not cut.
+_TIMEOUT = {"connect": 10.0, "read": 90.0, "write": 60.0, "pool": 60.0}
+#: A replication has ten requests going and a live feed; several may share one exchange. CouchDB takes 2,048.
+_LIMITS = httpx2.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=30.0)
+
+
+class NetworkExchange(Exchange):
+    """Sends requests over TCP, and TLS for ``https``.
+
+    Bodies pass through as they are; ``Response`` decodes ``Content-Encoding`` where its ``aiter_bytes`` is used.
+    A request without a ``timeout`` extension has limits of 10 seconds to connect and 90 between two reads.
+
+    Args:
+        url: ``http://`` or ``https://``; user and password in it are sent as basic authentication to this host only.
+        ca_file: A file of certificates to trust instead of the system's.
+    """
+
+    def __init__(self, url: str, *, ca_file: str | None = None) -> None:
+        parsed = httpx2.URL(url)
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise BadRequest(f"{_without_password(parsed)} is not an http:// or https:// URL.")
+        #: The URL without user and password, for requests and for messages.
+        self.url = parsed.copy_with(userinfo=b"")
+        self._origin = (parsed.scheme, parsed.host, parsed.port)
+        self._authorization: str | None = None
+        if parsed.userinfo:
+            user = f"{unquote(parsed.username)}:{unquote(parsed.password)}"
+            self._authorization = "Basic " + base64.b64encode(user.encode()).decode()
+        verify = httpx2.create_ssl_context(verify=ca_file) if ca_file else True
+        self._transport = httpx2.AsyncHTTPTransport(verify=verify, limits=_LIMITS, trust_env=True)
+
+    async def handle_async_request(self, request: Request) -> Response:
+        """Send a request; returns when the response's head is there.
+
+        Raises:
+            ConnectionFailed: The server can't be reached or broke off.
+            DeadlineExceeded: A time limit ran out.
+            ProtocolError: What came is not HTTP.
+        """
+        url = request.url
+        ours = (url.scheme, url.host, url.port) == self._origin
+        if ours and self._authorization is not None and "authorization" not in request.headers:
+            request.headers["authorization"] = self._authorization
+        request.extensions.setdefault("timeout", _TIMEOUT)
+        try:
+            response = await self._transport.handle_async_request(request)
+        except httpx2.RequestError as error:
+            raise _translated(error, request) from error
+        response.request = request
+        if isinstance(response.stream, AsyncByteStream):
+            response.stream = _Body(response.stream, request)
+        return response
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+class _Body(AsyncByteStream):
+    """A body whose failures are this library's."""
+
+    def __init__(self, stream: AsyncByteStream, request: Request) -> None:
+        self._stream = stream
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._stream:
+                yield chunk
+        except httpx2.RequestError as error:
+            raise _translated(error, self._request) from error
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _without_password(url: httpx2.URL) -> str:
+    return str(url.copy_with(userinfo=b"") if url.userinfo else url)
+
+
+def _translated(error: httpx2.RequestError, request: Request) -> PeerPouchError:
+    server = f"{request.url.scheme}://{request.url.netloc.decode()}"
+    what = str(error) or type(error).__name__
+    if isinstance(error, httpx2.TimeoutException):
+        return DeadlineExceeded(f"{server} did not answer in time ({type(error).__name__}).")
+    if isinstance(error, (httpx2.RemoteProtocolError, httpx2.DecodingError)) and "disconnect" not in what:
+        return ProtocolError(f"{server} does not speak HTTP as expected: {what}")
+    return ConnectionFailed(f"{server} can't be reached, or broke off: {what}")

@@ -1,0 +1,337 @@
+"""One open peer connection under asyncio: a wire connection on a data channel.
+
+Theory of operation
+    Messages that arrive go straight into :class:`~peerpouch.wire.Connection`; its events go to the *stream ends*,
+    which are calls of this side (``client``) and requests of the peer (``server``). Whatever they do only changes the
+    connection's queues and marks the pump as due; the pump runs once at the end of the loop's turn, so all that was
+    said in one turn shares messages. It sends until the engine's queue is at the pacer's mark, and goes on when the
+    engine tells that it is down to half.
+
+Rules
+    * No task per frame. One task per link (heartbeats), one per request of the peer, one per streamed request body.
+    * Whatever ends the link ends every stream end, each with an error of its own.
+    * A link that ended stays so. Coming back is a matter of a new link (``peers``); where the engine has ICE restart,
+      the place for it is before :meth:`PeerLink.end`, on the same channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from peerpouch.errors import ConnectionFailed, PeerPouchError, PeerUnreachable, ProtocolError
+from peerpouch.exchange import Exchange
+from peerpouch.ports import ASGIApp, Clock, Link, LinkStats, Peer
+from peerpouch.wire import (
+    Code,
+    Connection,
+    DataReceived,
+    Event,
+    Limits,
+    Liveness,
+    Opened,
+    Pacer,
+    PongReceived,
+    RequestHead,
+    RequestReceived,
+    ResponseHead,
+    ResponseReceived,
+    State,
+    StreamReset,
+    Verdict,
+    WentAway,
+)
+
+from .client import ChannelExchange
+from .engine import EngineChannel, EngineConnection
+from .server import Serving
+from .streams import StreamEnd, Streams, anew, wake
+
+#: Seconds that closing waits for what was sent, and for the channel's own close.
+DRAIN = 5.0
+
+
+class PeerLink(Link, Streams):
+    """An open connection to ``peer``. Made by :class:`~peerpouch.transports.webrtc.transport.WebRTC`.
+
+    Args:
+        engine: The peer connection; the link owns it from now on.
+        channel: Its open data channel.
+        offerer: Whether this side made the offer.
+        app: Serves the peer's requests.
+        peer: Who the other side is, verified by the signals that made the connection.
+        clock: For heartbeats and round trips.
+        name: The engine's name.
+        limits: What the peer may do.
+    """
+
+    def __init__(
+        self,
+        engine: EngineConnection,
+        channel: EngineChannel,
+        *,
+        offerer: bool,
+        app: ASGIApp,
+        peer: Peer,
+        clock: Clock,
+        name: str,
+        limits: Limits | None = None,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.peer = peer
+        self.connection = Connection(offerer=offerer, limits=limits)
+        self._engine, self._channel, self._engine_name = engine, channel, name
+        self._app = app
+        self._clock = clock
+        self._pacer = Pacer()
+        self._liveness = Liveness(clock.monotonic())
+        self._exchange = ChannelExchange(self)
+        self._ends: dict[int, StreamEnd] = {}
+        self._slots: deque[asyncio.Future[None]] = deque()
+        self._pump_due = False
+        self._sent = self._received = 0
+        self._went_away = False
+        self._opened: asyncio.Future[None] = loop.create_future()
+        self._over: asyncio.Future[PeerPouchError | None] = loop.create_future()
+        self._drained = asyncio.Event()
+        self._teardown: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
+        self._heartbeat = asyncio.create_task(self._beat(), name="heartbeat")
+        channel.attach(self._on_message, self._pump, self._on_closed)
+        self._pump()
+
+    # The port
+
+    @property
+    def exchange(self) -> Exchange:
+        return self._exchange
+
+    @property
+    def closed(self) -> bool:
+        return self._over.done()
+
+    async def wait_closed(self) -> PeerPouchError | None:
+        return await asyncio.shield(self._over)
+
+    async def opened(self) -> None:
+        """Wait until requests may be made.
+
+        Raises:
+            ProtocolError, PeerUnreachable: The link ended first.
+        """
+        await asyncio.shield(self._opened)
+
+    def on_end(self, callback: Callable[[], None]) -> None:
+        """Call back when the link has ended."""
+        self._over.add_done_callback(lambda over: callback())
+
+    async def close(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="close link")
+        await asyncio.shield(self._closing)
+
+    async def stats(self) -> LinkStats:
+        path = await self._engine.path()
+        kinds = {path.local_type, path.remote_type}
+        kind = "relayed" if "relay" in kinds else "reflexive" if kinds & {"srflx", "prflx"} else "direct"
+        return LinkStats(
+            path=kind if path.local_type else None,
+            local=path.local,
+            remote=path.remote,
+            round_trip=path.round_trip if path.round_trip is not None else (self._pacer.round_trip or None),
+            sent=self._sent,
+            received=self._received,
+            streams=self.connection.streams,
+            engine=self._engine_name,
+            extra={**path.extra, "drain_rate": self._pacer.rate, "mark": self._pacer.mark},
+        )
+
+    # For the stream ends
+
+    async def slot(self) -> None:
+        while not self.connection.can_request:
+            if self._over.done() or self.connection.state in (State.DRAINING, State.CLOSED):
+                raise self._gone()
+            if self.connection.exhausted:
+                raise PeerUnreachable("The connection has used up its stream numbers; open a new one.")
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._slots.append(waiter)
+            try:
+                await waiter
+            finally:
+                with suppress(ValueError):
+                    self._slots.remove(waiter)
+
+    def open(self, end: StreamEnd, head: RequestHead, *, bodiless: bool) -> None:
+        end.stream = self.connection.request(head, end=bodiless)
+        self._ends[end.stream] = end
+        self._schedule()
+
+    def respond(self, end: StreamEnd, head: ResponseHead) -> None:
+        self.connection.respond(end.stream, head, end=False)
+        self._schedule()
+
+    def send(self, stream: int, data: bytes, *, end: bool) -> bool:
+        room = self.connection.send_data(stream, data, end=end)
+        self._schedule()
+        return room
+
+    def consumed(self, stream: int, size: int) -> None:
+        self.connection.consumed(stream, size)
+        self._schedule()
+
+    def reset(self, end: StreamEnd, code: Code, reason: str = "") -> None:
+        self.connection.reset(end.stream, code, reason)
+        self.release(end)
+        self._schedule()
+
+    def release(self, end: StreamEnd) -> None:
+        if self._ends.get(end.stream) is end:
+            del self._ends[end.stream]
+        self._wake_slots()
+
+    # Sending
+
+    def _schedule(self) -> None:
+        if not self._pump_due:
+            self._pump_due = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._pump_due = False
+        if self._over.done():
+            return
+        connection, channel, pacer = self.connection, self._channel, self._pacer
+        now = self._clock.monotonic()
+        try:
+            while True:
+                room = pacer.room(now, channel.buffered)
+                message = connection.data_to_send(room)
+                if not message:
+                    break
+                channel.send(message)
+                pacer.sent(len(message))
+                self._sent += len(message)
+            if not room:
+                # Set before the next event of the engine can run: the crossing is not missed.
+                channel.set_low(pacer.low)
+        except ConnectionFailed as error:
+            self.end(PeerUnreachable(f"The connection to the peer was lost: {error.reason}"))
+            return
+        for stream in connection.take_roomy():
+            if (end := self._ends.get(stream)) is not None:
+                end.on_room()
+        self._wake_slots()
+        if connection.drained:
+            self._drained.set()
+            if self._went_away and self._closing is None:
+                self._closing = asyncio.create_task(self._close(), name="close link")
+
+    def _wake_slots(self) -> None:
+        if self._slots and (self.connection.can_request or self.connection.state is not State.OPEN):
+            for waiter in self._slots:
+                wake(waiter)
+
+    # Receiving
+
+    def _on_message(self, message: bytes) -> None:
+        if self._over.done():
+            return
+        now = self._clock.monotonic()
+        self._received += len(message)
+        self._liveness.heard(now)
+        try:
+            for event in self.connection.receive(message, now):
+                self._dispatch(event)
+        except ProtocolError as error:
+            self._pump()
+            self.end(ProtocolError(f"The peer broke the channel protocol: {error.reason}"))
+            return
+        self._schedule()
+
+    def _dispatch(self, event: Event) -> None:
+        if isinstance(event, DataReceived):
+            if (end := self._ends.get(event.stream)) is not None:
+                end.on_data(event.data, event.ended)
+            else:
+                self.connection.consumed(event.stream, len(event.data))
+        elif isinstance(event, RequestReceived):
+            self._ends[event.stream] = Serving(self, event, self._app, self.peer)
+        elif isinstance(event, ResponseReceived):
+            if (end := self._ends.get(event.stream)) is not None:
+                end.on_head(event.head, event.ended)
+        elif isinstance(event, StreamReset):
+            if (end := self._ends.get(event.stream)) is not None:
+                end.on_reset(event)
+        elif isinstance(event, PongReceived):
+            self._pacer.round_trip = event.round_trip
+        elif isinstance(event, Opened):
+            wake(self._opened)
+        else:
+            self._on_went_away(event)
+
+    def _on_went_away(self, event: WentAway) -> None:
+        self._went_away = True
+        if event.code != Code.NONE:
+            self.end(PeerUnreachable(f"The peer ended the connection: {event.reason or f'code {event.code}'}"))
+
+    def _on_closed(self) -> None:
+        orderly = self._went_away or self._closing is not None
+        self.end(None if orderly else PeerUnreachable("The connection to the peer was lost."))
+
+    async def _beat(self) -> None:
+        while True:
+            now = self._clock.monotonic()
+            verdict = self._liveness.check(now)
+            if verdict is Verdict.DEAD:
+                self.end(PeerUnreachable(f"The peer was silent for {self._liveness.patience:g} seconds."))
+                return
+            if verdict is Verdict.PING:
+                self.connection.ping(now)
+                self._pump()
+            # A due of zero is a check that is due at this very moment: rounding must not make it a busy loop.
+            await self._clock.sleep(max(self._liveness.due(self._clock.monotonic()), 0.01))
+
+    # The end
+
+    def _gone(self) -> PeerUnreachable:
+        error = self._over.result() if self._over.done() else None
+        return PeerUnreachable(error.reason if error is not None else "The connection to the peer was closed.")
+
+    def end(self, error: PeerPouchError | None) -> None:
+        """The link is over; everything that waits on it ends. Idempotent."""
+        if self._over.done():
+            return
+        self._over.set_result(error)
+        self._heartbeat.cancel()
+        lost = self._gone()
+        if not self._opened.done():
+            self._opened.set_exception(anew(error) if error is not None else lost)
+        for end in list(self._ends.values()):
+            end.on_lost(anew(lost))
+        self._ends.clear()
+        for waiter in self._slots:
+            wake(waiter)
+        self._drained.set()
+        self._teardown = asyncio.create_task(self._free(), name="free link")
+
+    async def _free(self) -> None:
+        await self._channel.close(limit=DRAIN)
+        await self._engine.close()
+
+    async def _close(self) -> None:
+        if not self._over.done():
+            self.connection.go_away(Code.NONE, "The other side closed the connection.")
+            lost = PeerUnreachable("The connection to the peer was closed.")
+            for end in list(self._ends.values()):
+                end.on_lost(anew(lost))
+            self._pump()
+            # A peer that reads nothing does not keep this side from closing.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), DRAIN)
+            self.end(None)
+        if self._teardown is not None:
+            await asyncio.shield(self._teardown)
