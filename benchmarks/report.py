@@ -68,7 +68,7 @@ def markdown(results: Sequence[Result], scale: Scale) -> str:
         "",
         conditions(scale),
         "",
-        "The median of the rounds; spread is half of their range. Ratio is peerpouch's figure over that of the subject.",
+        "Medians of the rounds; spread is half of their range. Ratio is peerpouch's figure over that of the subject.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|---|---|--:|---|---|--:|---|",
