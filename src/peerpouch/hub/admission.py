@@ -11,8 +11,10 @@ from typing import Final
 from peerpouch.errors import TooManyRequests
 from peerpouch.hub.leases import TOLERANCE
 
-MAX_REMEMBERED: Final = 4_096
-"""Nonces remembered: 2 a second over the half hour for which an offer's time can be valid, in some 600 KiB."""
+MAX_REMEMBERED: Final = 8_192
+"""Nonces remembered: 4 a second over the half hour for which an offer's time can be valid, in about a megabyte."""
+AHEAD: Final = 5.0
+"""Seconds by which an offer's time may still be ahead of our clock while half of the places are taken."""
 
 MAX_PENDING: Final = 64
 """Openings decided on at one time. Each may hold a peer connection in the making, which costs about a megabyte."""
@@ -27,8 +29,9 @@ class Replays:
     """Offers that were seen, so that none is taken twice.
 
     An offer is remembered while its time would let it pass. When there are too many, the oldest is forgotten and with
-    it every offer as old: a flood makes offers from slow clocks fail, but lets no replay pass. After a restart nothing
-    needs to be remembered, because nothing sealed to the last session can be opened any more.
+    it every offer as old: a flood makes offers from slow clocks fail, but lets no replay pass. So that a flood of
+    offers with times from the future does not make all others look old, those get half of the places only. After a
+    restart nothing needs to be remembered, because nothing sealed to the last session can be opened any more.
     """
 
     def __init__(self) -> None:
@@ -46,10 +49,15 @@ class Replays:
             nonce: The offer's.
             time: The offer's, in milliseconds, checked against the clock before.
             now: Seconds since 1970, by the recipient's clock.
+
+        Raises:
+            TooManyRequests: if there are so many that offers from clocks that are ahead can't be looked at.
         """
         self._forget_before(round(1000 * (now - TOLERANCE)))
         if nonce in self._seen or time <= self._floor:
             return False
+        if 2 * len(self._by_time) >= MAX_REMEMBERED and time > 1000 * (now + AHEAD):
+            raise TooManyRequests("Too many openings at the moment, and the opener's clock is ahead; try again later.")
         self._seen.add(nonce)
         heapq.heappush(self._by_time, (time, nonce))
         while len(self._by_time) > MAX_REMEMBERED:

@@ -20,6 +20,7 @@ from peerpouch.errors import (
     PeerPouchError,
     ShareNotFound,
     StorageError,
+    TooManyRequests,
 )
 from peerpouch.hub import signals
 from peerpouch.hub.admission import MAX_PENDING, Openings, Replays
@@ -113,7 +114,12 @@ class Answerer:
             self._refuse_signal(document, error)
             self._spawn(document, offer, None, error)
             return
-        if not self._replays.admit(offer.nonce, offer.time, now):
+        try:
+            new = self._replays.admit(offer.nonce, offer.time, now)
+        except TooManyRequests as error:
+            self._spawn(document, offer, None, error)
+            return
+        if not new:
             self._refuse_signal(document, InvalidSignal("The offer was seen before."))
             return
         self._spawn(document, offer, self._handlers.get(offer.share_id), ShareNotFound())

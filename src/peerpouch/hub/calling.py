@@ -174,7 +174,7 @@ class Caller:
             return HubUnreachable(f"The hub was lost while waiting for an answer: {self._feed.error.reason}")
         if call is None:
             return HubUnreachable(
-                f"No offer could be sent within {timeout:g} seconds: the hub is slow, or earlier offers are still waiting."
+                f"No offer could be sent within {timeout:g} seconds: the hub is slow, or earlier offers still wait."
             )
         return PeerUnreachable(
             f"The owner of {call.sent.share.name!r} did not answer within {timeout:g} seconds; it may be gone."
