@@ -40,7 +40,7 @@ def record(number: int) -> dict[str, Any]:
         "value": round(chance.uniform(-40, 40), 3),
         "unit": "celsius",
         "flags": [chance.randrange(100) for _ in range(4)],
-        "note": " ".join(chance.choices(_WORDS, k=10)),
+        "note": " ".join(chance.choices(_WORDS, k=13)),
     }
 
 
