@@ -8,6 +8,7 @@ that two people who make the same change do not make a conflict. The hash input 
     deleted       "1" for a deletion, else "0"
     LF
     body          the canonical JSON of the document without its top-level fields that start with "_"
+                  (those that start with "_replication_" stay: CouchDB keeps them as the document's own)
     LF            only when there are attachments
     attachments   the canonical JSON of [[name, content_type, digest], ...], ordered by name
 

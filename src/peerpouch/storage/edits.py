@@ -1,0 +1,238 @@
+"""Documents on their way in: checked, encoded, and given their revision, before any transaction begins."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from typing import Any
+
+from peerpouch.core import jsonio, revisions
+from peerpouch.core.revisions import Rev
+from peerpouch.errors import (
+    BadRequest,
+    DocumentTooLarge,
+    InvalidDocument,
+    InvalidDocumentId,
+    PeerPouchError,
+)
+from peerpouch.storage.schema import ATTACHMENTS, DELETED, EXACT
+
+MAX_DOCUMENT_SIZE = 8_000_000
+"""CouchDB's default limit for a document without its attachments, in bytes of JSON."""
+
+# What CouchDB and PouchDB add to documents that are read. It is dropped from documents that are written.
+_DROPPED = frozenset(
+    {"_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq", "_rev_tree"},
+)
+_KEPT_PREFIX = "_replication_"
+
+
+@dataclass(slots=True)
+class NewAttachment:
+    """Content that came with a document.
+
+    Attributes:
+        data: The bytes as they are stored; ``None`` when they were staged as ``content`` before.
+        content: The staged content's number.
+        sha256: Of the stored bytes.
+        length: Of the decoded bytes.
+        stored: How many bytes are stored.
+        revpos: As received; ``None`` to use the new revision's generation.
+    """
+
+    content_type: str
+    data: bytes | None
+    content: int | None
+    sha256: bytes
+    digest: str
+    length: int
+    stored: int
+    encoding: str | None = None
+    revpos: int | None = None
+
+
+@dataclass(slots=True)
+class Stub:
+    """Content that a revision of the same document has."""
+
+    digest: str | None = None
+    revpos: int | None = None
+
+
+AttachmentEdit = NewAttachment | Stub
+
+
+@dataclass(slots=True)
+class Edit:
+    """One document to be written.
+
+    Attributes:
+        parent: The revision that it extends; with ``new_edits`` false, the second of its path.
+        rev: Its own revision; ``None`` until the attachments' digests are known.
+        path: Its history, newest first, when ``new_edits`` is false.
+        body: JSON without the ``_`` fields.
+        canonical: Kept only while ``rev`` is not known.
+    """
+
+    id: str
+    parent: str | None
+    rev: str | None
+    flags: int
+    body: bytes
+    path: list[Rev] | None = None
+    canonical: bytes | None = None
+    attachments: dict[str, AttachmentEdit] | None = None
+
+    @property
+    def deleted(self) -> bool:
+        return bool(self.flags & DELETED)
+
+
+@dataclass(slots=True)
+class LocalEdit:
+    """One ``_local`` document to be written."""
+
+    id: str
+    parent: str | None
+    flags: int
+    body: bytes
+
+
+@dataclass(slots=True)
+class Batch:
+    """What ``bulk_docs`` was given, in order; refused documents are errors in their place."""
+
+    edits: list[Edit | LocalEdit | PeerPouchError] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+
+
+class IdMaker:
+    """Ids for documents that come without one: a random part of this process, and a part that grows.
+
+    Ids that follow each other are cheap to insert, unlike random ones (CouchDB's algorithm ``sequential``); they tell
+    nothing of the time or the machine.
+    """
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._prefix = secrets.token_hex(13)
+        self._count = secrets.randbelow(0x1000)
+
+    def __call__(self) -> str:
+        self._count += 1 + secrets.randbelow(0xFFE)
+        if self._count > 0xFFFFFF:
+            self._begin()
+        return f"{self._prefix}{self._count:06x}"
+
+
+def check_id(doc_id: Any) -> str:
+    """The id, if a document may have it.
+
+    Raises:
+        InvalidDocumentId
+    """
+    if type(doc_id) is not str:
+        raise InvalidDocumentId(f"A document id must be text, not {type(doc_id).__name__}.")
+    if not doc_id:
+        raise InvalidDocumentId("A document id must not be empty.")
+    if doc_id[0] == "_":
+        for prefix in ("_design/", "_local/"):
+            if doc_id.startswith(prefix) and len(doc_id) > len(prefix):
+                break
+        else:
+            raise InvalidDocumentId("Only reserved document ids may start with underscore.")
+    if not doc_id.isascii():
+        try:
+            doc_id.encode()
+        except UnicodeEncodeError:
+            raise InvalidDocumentId("A document id must be valid Unicode: it has a lone surrogate.") from None
+    return doc_id
+
+
+def prepare(
+    doc: dict[str, Any],
+    new_edits: bool,
+    make_id: IdMaker,
+    attachments: dict[str, AttachmentEdit] | None = None,
+    max_size: int = MAX_DOCUMENT_SIZE,
+) -> Edit | LocalEdit:
+    """Check and encode one document.
+
+    Args:
+        attachments: The document's attachments, whose bytes were taken in already.
+
+    Raises:
+        InvalidDocument, InvalidDocumentId, DocumentTooLarge, BadRequest
+    """
+    if type(doc) is not dict:
+        raise InvalidDocument(f"A document must be an object, not {type(doc).__name__}.")
+    doc_id = make_id() if new_edits and "_id" not in doc else check_id(doc.get("_id"))
+    try:
+        body = {name: value for name, value in doc.items() if name[:1] != "_"}
+    except TypeError:
+        raise InvalidDocument("The names of a document's fields must be text.") from None
+    parent = doc.get("_rev")
+    flags = 0
+    if len(body) + ("_id" in doc) + ("_rev" in doc) != len(doc):
+        flags = _special_fields(doc, body)
+    encoded, exact = jsonio.encode(body)
+    if len(encoded) > max_size:
+        raise DocumentTooLarge(
+            f"Document {doc_id!r} has {len(encoded):,} bytes without its attachments, the limit is {max_size:,}."
+        )
+    if exact:
+        flags |= EXACT
+    if doc_id.startswith("_local/"):
+        return LocalEdit(doc_id, _local_parent(parent), flags, encoded)
+    if attachments:
+        flags |= ATTACHMENTS
+    if not new_edits:
+        path = _path(doc, parent)
+        ancestor = revisions.format(path[1]) if len(path) > 1 else None
+        return Edit(doc_id, ancestor, revisions.format(path[0]), flags, encoded, path, None, attachments)
+    if parent is not None:
+        revisions.parse(parent)
+    canonical = jsonio.canonical(body)
+    if attachments:
+        return Edit(doc_id, parent, None, flags, encoded, None, canonical, attachments)
+    rev = revisions.new_revision(parent, bool(flags & DELETED), canonical)
+    return Edit(doc_id, parent, rev, flags, encoded)
+
+
+def _special_fields(doc: dict[str, Any], body: dict[str, Any]) -> int:
+    flags = 0
+    for name, value in doc.items():
+        if name[:1] != "_" or name in ("_id", "_rev", "_attachments", "_revisions"):
+            continue
+        if name == "_deleted":
+            if type(value) is not bool:
+                raise InvalidDocument("_deleted must be true or false.")
+            if value:
+                flags |= DELETED
+        elif name.startswith(_KEPT_PREFIX):
+            body[name] = value
+        elif name not in _DROPPED:
+            raise InvalidDocument(f"Bad special document member: {name}")
+    return flags
+
+
+def _path(doc: dict[str, Any], rev: Any) -> list[Rev]:
+    history = doc.get("_revisions")
+    if history is None:
+        if rev is None:
+            raise BadRequest("With new_edits=false a document needs its _rev.")
+        return [revisions.parse(rev)]
+    path = revisions.parse_history(history)
+    if rev is not None and revisions.parse(rev) != path[0]:
+        raise BadRequest("_rev and _revisions of a document contradict each other.")
+    return path
+
+
+def _local_parent(rev: Any) -> str | None:
+    if rev is None:
+        return None
+    if type(rev) is str and rev.startswith("0-") and rev[2:].isascii() and rev[2:].isdigit():
+        return rev
+    raise BadRequest("The revision of a _local document has the form 0-N.")

@@ -1,0 +1,317 @@
+"""One writer thread and a small pool of readers around one SQLite file.
+
+Rules that hold here:
+
+* The event loop never waits for the disk, except in :meth:`Engine.read_now`, for a point read.
+* One thread writes. It takes all jobs that wait, runs them in one transaction (each in a savepoint of its own) and
+  commits once, so that concurrent writers share the sync. A job is told of its success after the commit only.
+* A job that was begun is finished, whoever awaits it. A caller that is cancelled before its job begins takes it back;
+  after that the write is done or not done, and either way no transaction stays open.
+* A failure of the transaction itself (a full disk) must not make a small write fail because of a large one beside
+  it: the jobs of the group are then run again one by one. So a job must be repeatable.
+* A read is one snapshot, and ends with its call: nothing keeps the WAL from being copied back.
+* In memory there is one connection, and a lock around it in place of SQLite's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future as ThreadFuture
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import apsw
+
+from peerpouch.errors import DatabaseClosed, PeerPouchError, StorageError
+from peerpouch.storage import schema
+from peerpouch.storage.connections import Location, connect, fetch, translate, translated
+
+T = TypeVar("T")
+
+_READERS = 3
+# So many jobs share a commit at most, so that the first of them does not wait for ever more of them.
+_GROUP = 256
+
+
+@dataclass(slots=True)
+class _Job:
+    run: Callable[[apsw.Connection], Any]
+    done: ThreadFuture[Any]
+    transaction: bool
+
+
+class Engine:
+    """The threads and connections of one open database.
+
+    Args:
+        location: The file, and how to open it.
+        committed: Called in the writer's thread after each commit that changed documents.
+    """
+
+    def __init__(self, location: Location, committed: Callable[[], None]) -> None:
+        self.location = location
+        self._committed = committed
+        self._closed = False
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._writer = connect(location, writer=True)
+        # In memory, the one connection is passed around as if it were a pool of one.
+        self._readers: queue.LifoQueue[apsw.Connection] = queue.LifoQueue()
+        self._inline: apsw.Connection | None = None
+        self._shared: threading.Lock | None = None
+        try:
+            if location.path is None:
+                self._shared = threading.Lock()
+            else:
+                for _ in range(_READERS):
+                    self._readers.put(connect(location, writer=False))
+                self._inline = connect(location, writer=False)
+                self._inline.set_busy_handler(None)
+        except BaseException:
+            self._close_connections()
+            raise
+        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="peerpouch-read")
+        self._thread = threading.Thread(target=self._write_loop, name="peerpouch-write", daemon=True)
+        self._thread.start()
+
+    def identify(self) -> tuple[str, str]:
+        """The uuid, and the incarnation that sequences carry. Before the engine is used otherwise.
+
+        A file that is not where it was made (another inode: a copy, a backup put in place) may hold other documents
+        under sequences that somebody has seen, so it gets a new incarnation.
+        """
+        connection = self._writer
+        path = self.location.path
+        with translated(self.location.label):
+            meta = dict(fetch(connection, "SELECT name, value FROM meta"))
+            inode = None if path is None else path.stat().st_ino
+            if inode != meta.get("inode") and not self.location.read_only:
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    meta = dict(fetch(connection, "SELECT name, value FROM meta"))
+                    if inode != meta.get("inode"):
+                        if meta.get("inode") is not None:
+                            meta["incarnation"] = schema.new_incarnation()
+                        connection.executemany(
+                            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                            [("inode", inode), ("incarnation", meta["incarnation"])],
+                        )
+                    connection.execute("COMMIT")
+                finally:
+                    self._roll_back()
+            return meta["uuid"], meta["incarnation"]
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    async def read(self, function: Callable[[apsw.Connection], T]) -> T:
+        """Run a read in a thread, in one snapshot."""
+        self.check_open()
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, function)
+
+    def read_now(self, function: Callable[[apsw.Connection], T]) -> tuple[bool, T | None]:
+        """Run a point read in the caller's thread: a few pages, and no snapshot over several statements.
+
+        A hop to a thread and back costs several times what such a read does. Gives ``(False, None)`` when it would have
+        to wait for a lock: the caller then goes through :meth:`read`.
+        """
+        self.check_open()
+        if self._shared is not None:
+            if not self._shared.acquire(blocking=False):
+                return False, None
+            try:
+                return True, function(self._writer)
+            except apsw.Error as error:
+                raise translate(error, self.location.label) from error
+            finally:
+                self._shared.release()
+        assert self._inline is not None
+        try:
+            return True, function(self._inline)
+        except (apsw.BusyError, apsw.LockedError):
+            return False, None
+        except apsw.Error as error:
+            raise translate(error, self.location.label) from error
+
+    async def write(self, job: Callable[[apsw.Connection], T]) -> T:
+        """Run a job in a transaction shared with others, and return its result after the commit.
+
+        The job may be run more than once; only its last run counts. An error that it raises undoes its own part.
+        """
+        return await self._submit(job, transaction=True)
+
+    async def alone(self, job: Callable[[apsw.Connection], T]) -> T:
+        """Run a job in the writer's thread outside of any transaction."""
+        return await self._submit(job, transaction=False)
+
+    async def close(self) -> None:
+        """Finish the jobs that wait, and close all connections. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._jobs.put(None)
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._shut_down))
+
+    def _shut_down(self) -> None:
+        self._thread.join()
+        self._pool.shutdown(wait=True)
+        self._close_connections()
+
+    def _close_connections(self) -> None:
+        # The writer last: it can copy the WAL back and remove it.
+        while not self._readers.empty():
+            self._readers.get().close()
+        if self._inline is not None:
+            self._inline.close()
+        self._writer.close()
+
+    def check_open(self) -> None:
+        """Raise DatabaseClosed after :meth:`close`."""
+        if self._closed:
+            raise DatabaseClosed(f"{self.location.label} is closed.")
+
+    def _read(self, function: Callable[[apsw.Connection], T]) -> T:
+        if self._shared is not None:
+            with self._shared:
+                try:
+                    return function(self._writer)
+                except apsw.Error as error:
+                    raise translate(error, self.location.label) from error
+        connection = self._readers.get()
+        try:
+            connection.execute("BEGIN")
+            return function(connection)
+        except apsw.Error as error:
+            raise translate(error, self.location.label) from error
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            self._readers.put(connection)
+
+    async def _submit(self, run: Callable[[apsw.Connection], T], *, transaction: bool) -> T:
+        self.check_open()
+        done: ThreadFuture[T] = ThreadFuture()
+        self._jobs.put(_Job(run, done, transaction))
+        # Cancelling the wrapped future cancels `done`, which succeeds only while the job has not begun.
+        return await asyncio.wrap_future(done)
+
+    def _write_loop(self) -> None:
+        open_ = True
+        while open_:
+            job = self._jobs.get()
+            group: list[_Job] = []
+            while job is not None:
+                if job.done.set_running_or_notify_cancel():
+                    if not job.transaction:
+                        self._run_group(group)
+                        group = []
+                        self._run_alone(job)
+                    else:
+                        group.append(job)
+                if len(group) >= _GROUP:
+                    break
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+            open_ = job is not None
+            self._run_group(group)
+
+    def _run_group(self, group: list[_Job]) -> None:
+        if not group:
+            return
+        with self._shared or _NO_LOCK:
+            outcomes = self._transaction(group)
+        if outcomes is None:
+            for job in group:
+                with self._shared or _NO_LOCK:
+                    alone = self._transaction([job])
+                assert alone is not None
+                self._report([job], alone)
+        else:
+            self._report(group, outcomes)
+
+    def _report(self, group: list[_Job], outcomes: list[tuple[Any, BaseException | None]]) -> None:
+        self._committed()
+        for job, (result, error) in zip(group, outcomes, strict=True):
+            if error is None:
+                job.done.set_result(result)
+            else:
+                job.done.set_exception(error)
+
+    def _run_alone(self, job: _Job) -> None:
+        result: Any = None
+        failure: BaseException | None = None
+        with self._shared or _NO_LOCK:
+            try:
+                result = job.run(self._writer)
+            except BaseException as error:  # noqa: BLE001
+                failure = self._error(error)
+            finally:
+                self._roll_back()
+        self._report([job], [(result, failure)])
+
+    def _transaction(self, group: list[_Job]) -> list[tuple[Any, BaseException | None]] | None:
+        """Outcomes of the jobs; ``None`` when a transaction of several jobs failed and each must be tried alone."""
+        connection = self._writer
+        outcomes: list[tuple[Any, BaseException | None]] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except apsw.Error as failure:
+            return [(None, self._error(failure)) for _ in group]
+        try:
+            for job in group:
+                outcomes.append(self._step(connection, job, nested=len(group) > 1))
+            connection.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001
+            self._roll_back()
+            if len(group) > 1:
+                return None
+            return [(None, self._error(error))]
+        return outcomes
+
+    def _step(self, connection: apsw.Connection, job: _Job, *, nested: bool) -> tuple[Any, BaseException | None]:
+        if not nested:
+            return job.run(connection), None
+        connection.execute("SAVEPOINT job")
+        try:
+            result = job.run(connection)
+        except apsw.Error:
+            raise  # the whole transaction may be lost: all jobs are run again, alone
+        except BaseException as error:  # noqa: BLE001
+            connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
+            return None, self._error(error)
+        connection.execute("RELEASE job")
+        return result, None
+
+    def _roll_back(self) -> None:
+        if self._writer.in_transaction:
+            try:
+                self._writer.execute("ROLLBACK")
+            except apsw.Error:  # the disk fails; SQLite rolls back when the file is next opened or read
+                return
+
+    def _error(self, error: BaseException) -> BaseException:
+        if isinstance(error, apsw.Error):
+            translated = translate(error, self.location.label)
+            translated.__cause__ = error
+            return translated
+        if isinstance(error, (PeerPouchError, Exception)):
+            return error
+        return StorageError(f"The write to {self.location.label} was interrupted: {error!r}.")
+
+
+class _NoLock:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+_NO_LOCK = _NoLock()

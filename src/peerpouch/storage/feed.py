@@ -1,0 +1,190 @@
+"""Pages of the changes feed: each is one short read, and the next begins after its last sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import apsw
+
+from peerpouch.errors import BadRequest
+from peerpouch.ports import AttachmentMode, Change, Document, Seq
+from peerpouch.storage.connections import fetch, fetch_one
+from peerpouch.storage.listing import PAGE_BYTES
+from peerpouch.storage.rows import StoredDocument, document, weight
+from peerpouch.storage.schema import BRANCHED, DELETED, SEQ_SPAN_BITS
+
+_COLUMNS = "seq, id, key, rev, flags, body, ancestry"
+_IDS = 500  # ids looked up in one statement
+# Up to so many ids are looked up, for each page anew; for more the feed is read and compared with the set.
+_FEW_IDS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class FeedOptions:
+    """What ``changes`` was asked for; see :meth:`peerpouch.ports.Documents.changes`."""
+
+    incarnation: str
+    descending: bool = False
+    style: Literal["main_only", "all_docs"] = "main_only"
+    include_docs: bool = False
+    conflicts: bool = False
+    attachments: AttachmentMode = False
+    doc_ids: frozenset[str] | None = None
+    matches: Callable[[Document], bool] | None = None
+    needs_doc: bool = False
+
+
+class FeedPage(NamedTuple):
+    """Attributes:
+    changes: With the document of each, where one is needed.
+    last: Up to which sequence everything was considered.
+    more: Whether there may be more behind it.
+    pending: Changes behind ``last``.
+    """
+
+    changes: list[tuple[int, Change, Document | None]]
+    last: int
+    more: bool
+    pending: int
+
+
+def parse_since(since: Seq | int, incarnation: str, update_seq: int) -> int:
+    """The position that a sequence stands for here.
+
+    A sequence of another incarnation, or of a future that was lost when an old copy was put in place, starts over.
+
+    Raises:
+        BadRequest: if it is no sequence.
+    """
+    if type(since) is int:
+        if since < 0:
+            raise BadRequest("since must not be negative.")
+        return since
+    if since == "now":
+        return update_seq
+    if type(since) is str:
+        number, dash, origin = since.partition("-")
+        if number.isascii() and number.isdigit():
+            if not dash:
+                return int(number)
+            position = int(number)
+            return position if origin == incarnation and position <= update_seq else 0
+    raise BadRequest(f"since must be a sequence or 'now', not {since!r}.")
+
+
+def format_seq(seq: int, incarnation: str) -> Seq:
+    """A sequence as it is seen outside."""
+    return f"{seq}-{incarnation}"
+
+
+def page(connection: apsw.Connection, options: FeedOptions, position: int, limit: int, before: int | None) -> FeedPage:
+    """The changes after ``position``, from at most ``limit`` documents.
+
+    Args:
+        before: For a descending feed, the sequence that the page ends before; ``None`` for the first page.
+    """
+    (update_seq,) = fetch_one(connection, "SELECT update_seq FROM state")
+    changes: list[tuple[int, Change, Document | None]] = []
+    size = 0
+    last = position
+    read = 0
+    cut = False
+    for row in _rows(connection, options, position, limit, before, update_seq):
+        read += 1
+        last = row[0]
+        item, cost = _change(connection, row, options)
+        if item is not None:
+            changes.append(item)
+            size += cost
+            if size > PAGE_BYTES:
+                cut = True
+                break
+    more = cut or read == limit
+    if options.descending:
+        return FeedPage(changes, last, more, 0)
+    if not more:
+        last = max(position, update_seq)
+    return FeedPage(changes, last, more, count_after(connection, last) if more else 0)
+
+
+def _rows(
+    connection: apsw.Connection,
+    options: FeedOptions,
+    position: int,
+    limit: int,
+    before: int | None,
+    update_seq: int,
+) -> Any:
+    if options.doc_ids is not None and len(options.doc_ids) <= min(update_seq - position, _FEW_IDS):
+        rows = _rows_of(connection, options.doc_ids, position, before)
+        rows.sort(reverse=options.descending)
+        seqs = rows[:limit]
+        return (fetch_one(connection, f"SELECT {_COLUMNS} FROM docs WHERE seq = ?", (seq,)) for seq in seqs)
+    columns = _COLUMNS
+    if not options.needs_doc:
+        # The ancestry, behind the body in the row, is read only where it is needed.
+        columns = f"seq, id, key, rev, flags, x'', CASE WHEN flags & {BRANCHED} THEN ancestry END"
+    order = "DESC" if options.descending else "ASC"
+    bindings: tuple[int, ...] = (position, limit)
+    bound = ""
+    if before is not None:
+        bound = "AND seq < ?"
+        bindings = (position, before, limit)
+    return connection.execute(
+        f"SELECT {columns} FROM docs WHERE seq > ? {bound} ORDER BY seq {order} LIMIT ?", bindings
+    )
+
+
+def _rows_of(connection: apsw.Connection, doc_ids: Collection[str], position: int, before: int | None) -> list[int]:
+    wanted = list(doc_ids)
+    found: list[int] = []
+    for offset in range(0, len(wanted), _IDS):
+        part = wanted[offset : offset + _IDS]
+        marks = ", ".join("?" * len(part))
+        found += [
+            seq
+            for (seq,) in fetch(connection, f"SELECT seq FROM docs WHERE id IN ({marks})", part)
+            if seq > position and (before is None or seq < before)
+        ]
+    return found
+
+
+def _change(
+    connection: apsw.Connection, row: Any, options: FeedOptions
+) -> tuple[tuple[int, Change, Document | None] | None, int]:
+    seq, doc_id, key, rev, flags, body, _ = row
+    if options.doc_ids is not None and doc_id not in options.doc_ids:
+        return None, 0
+    doc: Document | None = None
+    if options.needs_doc:
+        doc = document(connection, doc_id, key, rev, flags, body, options.attachments)
+        if options.matches is not None and not options.matches(doc):
+            return None, 0
+        if options.conflicts and flags & BRANCHED:
+            StoredDocument(connection, row).conflict_fields(doc, True, False)
+    revs = [rev]
+    if options.style == "all_docs" and flags & BRANCHED:
+        revs = StoredDocument(connection, row).leaf_revs()
+    change: Change = {
+        "seq": format_seq(seq, options.incarnation),
+        "id": doc_id,
+        "changes": [{"rev": item} for item in revs],
+    }
+    if flags & DELETED:
+        change["deleted"] = True
+    if options.include_docs and doc is not None:
+        change["doc"] = doc
+    return (seq, change, doc), 0 if doc is None else weight(body, doc)
+
+
+def count_after(connection: apsw.Connection, seq: int) -> int:
+    """How many documents have their newest sequence after this one; costs the number of spans, not of documents."""
+    span = seq >> SEQ_SPAN_BITS
+    (whole,) = fetch_one(connection, "SELECT coalesce(sum(docs), 0) FROM seq_counts WHERE span > ?", (span,))
+    (part,) = fetch_one(
+        connection, "SELECT count(*) FROM docs WHERE seq > ? AND seq < ?", (seq, (span + 1) << SEQ_SPAN_BITS)
+    )
+    total: int = whole + part
+    return total

@@ -1,0 +1,248 @@
+"""Point reads: one document, its revisions, and what of a list of revisions is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import apsw
+
+from peerpouch.core import revisions
+from peerpouch.core.revtree import RevTree, is_line
+from peerpouch.errors import NotFound, PeerPouchError
+from peerpouch.ports import AttachmentMode, DatabaseInfo, Document, RevisionRequest, RevisionResult, RevsDiff
+from peerpouch.storage.connections import Location, fetch, fetch_one
+from peerpouch.storage.feed import format_seq
+from peerpouch.storage.rows import StoredDocument, read_json
+from peerpouch.storage.schema import ATTACHMENTS, DELETED
+
+INLINE_BODY = 64 * 1024
+"""A larger body is read and parsed in a thread: beyond, the time it takes the event loop grows past 0.2 ms."""
+
+_POINT = f"SELECT rev, flags, CASE WHEN length(body) <= {INLINE_BODY} THEN body END FROM docs WHERE id = ?"
+_LOOKUP = 256
+
+
+@dataclass(frozen=True, slots=True)
+class GetOptions:
+    """What ``get`` was asked for; see :meth:`peerpouch.ports.Documents.get`."""
+
+    rev: str | None = None
+    revs: bool = False
+    revs_info: bool = False
+    conflicts: bool = False
+    deleted_conflicts: bool = False
+    latest: bool = False
+    local_seq: bool = False
+    attachments: AttachmentMode = False
+    atts_since: Sequence[str] | None = None
+
+
+def point_get(connection: apsw.Connection, doc_id: str) -> Document | None:
+    """The winner, when that is a matter of one row; else ``None``, and :func:`get` must be asked.
+
+    Raises:
+        NotFound
+    """
+    row = fetch_one(connection, _POINT, (doc_id,))
+    if row is None:
+        raise NotFound("missing")
+    rev, flags, body = row
+    if flags & DELETED:
+        raise NotFound("deleted")
+    if flags & ATTACHMENTS or body is None:
+        return None
+    doc: Document = {"_id": doc_id, "_rev": rev}
+    doc.update(read_json(body, flags))
+    return doc
+
+
+def get_local(connection: apsw.Connection, doc_id: str) -> Document:
+    """A ``_local`` document.
+
+    Raises:
+        NotFound
+    """
+    row = fetch_one(connection, "SELECT rev, flags, body FROM local WHERE id = ?", (doc_id,))
+    if row is None:
+        raise NotFound("missing")
+    return {"_id": doc_id, "_rev": f"0-{row[0]}", **read_json(row[2], row[1])}
+
+
+def get(connection: apsw.Connection, doc_id: str, options: GetOptions, incarnation: str) -> Document:
+    """A document with all that was asked for.
+
+    Raises:
+        NotFound
+    """
+    stored = StoredDocument.find(connection, doc_id)
+    if stored is None:
+        raise NotFound("missing")
+    rev = options.rev
+    if rev is None:
+        if stored.deleted:
+            raise NotFound("deleted")
+        rev = stored.rev
+    elif options.latest:
+        parsed = revisions.parse(rev)
+        above = stored.tree.leaves_above(parsed) if parsed in stored.tree else []
+        rev = revisions.format(above[0].rev) if above else rev
+    doc = stored.read(rev, options.attachments, options.atts_since)
+    if doc is None:
+        raise NotFound("missing")
+    parsed = revisions.parse(rev)
+    if options.revs:
+        doc["_revisions"] = stored.history(parsed)
+    if options.revs_info:
+        doc["_revs_info"] = stored.revs_info(parsed)
+    if options.conflicts or options.deleted_conflicts:
+        stored.conflict_fields(doc, options.conflicts, options.deleted_conflicts)
+    if options.local_seq:
+        doc["_local_seq"] = format_seq(stored.seq, incarnation)
+    return doc
+
+
+def open_revs(
+    connection: apsw.Connection,
+    doc_id: str,
+    revs: Sequence[str] | Literal["all"],
+    *,
+    latest: bool = False,
+    with_revisions: bool = False,
+    attachments: AttachmentMode = False,
+    atts_since: Sequence[str] | None = None,
+) -> list[RevisionResult]:
+    """The leaves of a document, or the revisions asked for.
+
+    Raises:
+        NotFound: for ``"all"``, when there is no such document.
+    """
+    stored = StoredDocument.find(connection, doc_id)
+    if stored is None:
+        if revs == "all":
+            raise NotFound("missing")
+        return [RevisionResult(doc_id, rev, None, NotFound("missing")) for rev in revs]
+    return stored.revisions_asked(
+        stored.leaf_revs() if revs == "all" else revs,
+        latest=latest,
+        with_revisions=with_revisions,
+        attachments=attachments,
+        atts_since=atts_since,
+    )
+
+
+def bulk_get_one(
+    connection: apsw.Connection,
+    request: RevisionRequest,
+    *,
+    revs: bool,
+    latest: bool,
+    attachments: AttachmentMode,
+) -> tuple[list[RevisionResult], int]:
+    """The results of one entry of ``bulk_get`` (an error is a result, too), and their bytes."""
+    try:
+        stored = StoredDocument.find(connection, request.id)
+        if stored is None:
+            raise NotFound("missing")
+        found = stored.revisions_asked(
+            stored.leaf_revs() if request.rev is None else [request.rev],
+            latest=latest,
+            with_revisions=revs,
+            attachments=attachments,
+            atts_since=request.atts_since,
+        )
+        return found, stored.bytes_read
+    except PeerPouchError as error:
+        return [RevisionResult(request.id, request.rev, None, error)], 0
+
+
+def find_attachment(connection: apsw.Connection, doc_id: str, name: str, rev: str | None) -> tuple[Any, ...]:
+    """``content, content_type, digest, revpos, length, encoding, encoded_length`` of an attachment.
+
+    Raises:
+        NotFound
+    """
+    row = fetch_one(connection, "SELECT key, rev, flags FROM docs WHERE id = ?", (doc_id,))
+    if row is None:
+        raise NotFound("missing")
+    if rev is None and row[2] & DELETED:
+        raise NotFound("deleted")
+    found: tuple[Any, ...] | None = fetch_one(
+        connection,
+        "SELECT content, content_type, digest, revpos, length, encoding, encoded_length FROM attachments "
+        "WHERE key = ? AND rev = ? AND name = ?",
+        (row[0], rev or row[1], name),
+    )
+    if found is None:
+        raise NotFound(f"Document {doc_id!r} has no attachment {name!r}.")
+    return found
+
+
+def revs_diff(connection: apsw.Connection, asked: Mapping[str, Sequence[str]]) -> dict[str, RevsDiff]:
+    """Which of the revisions are not in the documents' trees."""
+    result: dict[str, RevsDiff] = {}
+    ids = list(asked)
+    for offset in range(0, len(ids), _LOOKUP):
+        part = ids[offset : offset + _LOOKUP]
+        marks = ", ".join("?" * _LOOKUP)
+        known: dict[str, Any] = {
+            row[0]: row
+            for row in fetch(
+                connection,
+                f"SELECT id, rev, flags, ancestry FROM docs WHERE id IN ({marks})",
+                [*part, *[None] * (_LOOKUP - len(part))],
+            )
+        }
+        for doc_id in part:
+            revs = list(dict.fromkeys(asked[doc_id]))
+            row = known.get(doc_id)
+            if row is None:
+                for rev in revs:
+                    revisions.parse(rev)
+                if revs:
+                    result[doc_id] = {"missing": revs}
+            elif (diff := _diff(row, revs)) is not None:
+                result[doc_id] = diff
+    return result
+
+
+def _diff(row: Any, revs: list[str]) -> RevsDiff | None:
+    _, winner, flags, ancestry = row
+    if is_line(ancestry) and revs == [winner]:
+        return None
+    tree = RevTree.load(revisions.parse(winner), bool(flags & DELETED), ancestry)
+    missing = [rev for rev in revs if revisions.parse(rev) not in tree]
+    if not missing:
+        return None
+    diff: RevsDiff = {"missing": missing}
+    if ancestors := tree.possible_ancestors(map(revisions.parse, missing)):
+        diff["possible_ancestors"] = [revisions.format(rev) for rev in ancestors]
+    return diff
+
+
+def info(connection: apsw.Connection, location: Location, incarnation: str) -> DatabaseInfo:
+    """Counts, sequences and sizes."""
+    update_seq, docs, deletions, purge_seq = fetch_one(
+        connection, "SELECT update_seq, doc_count, del_count, purge_seq FROM state"
+    )
+    meta = dict(fetch(connection, "SELECT name, value FROM meta WHERE name IN ('uuid', 'created')"))
+    page_size, pages, free = (
+        int(connection.pragma(name) or 0) for name in ("page_size", "page_count", "freelist_count")
+    )
+    file = pages * page_size
+    if location.path is not None:
+        sizes = [location.path, location.wal()]
+        file = sum(item.stat().st_size for item in sizes if item is not None and item.exists())
+    active = (pages - free) * page_size
+    return {
+        "db_name": location.label,
+        "doc_count": docs,
+        "doc_del_count": deletions,
+        "update_seq": format_seq(update_seq, incarnation),
+        "purge_seq": format_seq(purge_seq, incarnation),
+        "sizes": {"file": file, "active": active, "external": active},
+        "instance_start_time": str(meta["created"]),
+        "uuid": meta["uuid"],
+        "incarnation": incarnation,
+    }

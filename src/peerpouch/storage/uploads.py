@@ -1,0 +1,264 @@
+"""Attachments on their way in and out, as streams.
+
+Content that comes with a document is taken in before the document's transaction begins: what is small stays in memory
+and is written with the document, what is large goes into the file in short transactions of its own, between those of
+other writers, and is linked by the document's commit. So memory does not grow with an attachment, a slow sender blocks
+nobody, and what is not linked in the end is removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from functools import partial
+from typing import Any
+
+import apsw
+
+from peerpouch.errors import BadRequest, InvalidDocument, NotFound, RangeNotSatisfiable, StorageError, TooLarge
+from peerpouch.ports import Attachment
+from peerpouch.storage import contents
+from peerpouch.storage.contents import CHUNK, MAX_CONTENT, Gunzip
+from peerpouch.storage.edits import AttachmentEdit, NewAttachment, Stub
+from peerpouch.storage.engine import Engine
+
+_IN_MEMORY = 1024 * 1024
+"""Content up to this size is written with its document. 1 MiB: what a commit takes in a few milliseconds."""
+
+_STEP_CHUNKS = 16
+"""Chunks in one transaction of an upload: 2 MiB, so that a sync is paid per 2 MiB, and others wait for no more."""
+
+_READ_CHUNKS = 8
+"""Chunks read at once: 1 MiB, so that the hop to a thread costs little beside them."""
+
+
+class _Digests:
+    """What is to be known of bytes that pass by."""
+
+    def __init__(self, gzipped: bool) -> None:
+        self.sha256 = hashlib.sha256()
+        self.md5 = hashlib.md5(usedforsecurity=False)  # CouchDB's digest; content is identified by the SHA-256
+        self.stored = 0
+        self.decoded = 0
+        self.gzipped = gzipped
+        self._gunzip = Gunzip() if gzipped else None
+
+    def update(self, data: bytes) -> None:
+        self.sha256.update(data)
+        self.md5.update(data)
+        self.stored += len(data)
+        if self._gunzip is None:
+            self.decoded += len(data)
+        else:
+            self.decoded += sum(map(len, self._gunzip.feed(data)))
+
+    def finish(self) -> None:
+        if self._gunzip is not None:
+            self._gunzip.finish()
+
+
+class Intake:
+    """Takes in the attachments of one batch of documents.
+
+    Args:
+        kept_as_received: Keep ``digest`` and ``revpos`` as they come, as replication (``new_edits`` false) wants.
+    """
+
+    def __init__(self, engine: Engine, kept_as_received: bool) -> None:
+        self._engine = engine
+        self._kept = kept_as_received
+        self._staged: list[int] = []
+
+    async def take(self, doc_id: Any, attachments: Any) -> dict[str, AttachmentEdit]:
+        """The attachments of one document, with their bytes in memory or staged.
+
+        Raises:
+            InvalidDocument, BadRequest: for an entry that is malformed.
+        """
+        if type(attachments) is not dict:
+            raise InvalidDocument(f"_attachments of document {doc_id!r} must be an object.")
+        return {name: await self._one(doc_id, name, item) for name, item in attachments.items()}
+
+    async def discard(self) -> None:
+        """Remove what was staged and is not linked to a document."""
+        if not self._staged:
+            return
+        staged, self._staged = self._staged, []
+
+        def job(connection: apsw.Connection) -> None:
+            for content in staged:
+                if contents.is_unfinished(connection, content):
+                    contents.remove(connection, content)
+
+        if not self._engine.closed:
+            # Shielded: a cancelled caller's upload is removed as well, without making it wait.
+            await asyncio.shield(self._engine.write(job))
+
+    async def _one(self, doc_id: Any, name: Any, item: Any) -> AttachmentEdit:
+        where = f"Attachment {name!r} of document {doc_id!r}"
+        if type(name) is not str or not name or name.startswith("_"):
+            raise InvalidDocument(f"{where}: its name must be text that does not start with an underscore.")
+        if type(item) is not dict:
+            raise InvalidDocument(f"{where} must be an object.")
+        revpos = item.get("revpos")
+        if revpos is not None and (type(revpos) is not int or not 0 <= revpos < 2**53):
+            raise InvalidDocument(f"{where}: revpos must be a number.")
+        digest = item.get("digest")
+        content_type = item.get("content_type", "application/octet-stream")
+        if type(content_type) is not str or (digest is not None and type(digest) is not str):
+            raise InvalidDocument(f"{where}: content_type and digest must be text.")
+        if "data" not in item:
+            if item.get("stub") is True or item.get("follows") is True:
+                return Stub(digest, revpos)
+            raise InvalidDocument(f"{where} has neither data nor stub.")
+        encoding = item.get("encoding")
+        if encoding not in (None, "identity", "gzip"):
+            raise BadRequest(f"{where}: the encoding {encoding!r} is not known, only gzip is.")
+        taken = await self._content(where, item["data"], encoding == "gzip")
+        taken.content_type = content_type
+        if self._kept:
+            taken.digest = digest or taken.digest
+            taken.revpos = revpos
+        return taken
+
+    async def _content(self, where: str, data: Any, gzipped: bool) -> NewAttachment:
+        if type(data) is str:
+            try:
+                data = base64.b64decode(data, validate=True)
+            except (binascii.Error, ValueError):
+                raise BadRequest(f"{where}: its data is not valid base64.") from None
+        digests = _Digests(gzipped)
+        if isinstance(data, (bytes, bytearray, memoryview)):
+            whole = bytes(data)
+            if len(whole) > _IN_MEMORY:
+                return await self._staged_content(where, _pieces(whole), digests, b"")
+            digests.update(whole)
+            digests.finish()
+            return _taken(digests, whole, None)
+        if not isinstance(data, AsyncIterable):
+            raise InvalidDocument(f"{where}: its data must be base64 text, bytes or an asynchronous iterable of bytes.")
+        stream = aiter(data)
+        head = bytearray()
+        async for part in stream:
+            head += part
+            if len(head) > _IN_MEMORY:
+                return await self._staged_content(where, stream, digests, bytes(head))
+        digests.update(bytes(head))
+        digests.finish()
+        return _taken(digests, bytes(head), None)
+
+    async def _staged_content(
+        self, where: str, stream: AsyncIterator[bytes], digests: _Digests, head: bytes
+    ) -> NewAttachment:
+        content = await self._engine.write(contents.begin)
+        self._staged.append(content)
+        buffer = bytearray(head)
+        number = 0
+        step = _STEP_CHUNKS * CHUNK
+        async for part in stream:
+            buffer += part
+            while len(buffer) >= step:
+                await self._append(content, number, bytes(buffer[:step]), digests)
+                del buffer[:step]
+                number += _STEP_CHUNKS
+            if digests.stored > MAX_CONTENT - 2 * step:
+                raise TooLarge(f"{where} is larger than {MAX_CONTENT:,} bytes.")
+        if buffer:
+            await self._append(content, number, bytes(buffer), digests)
+        digests.finish()
+        return _taken(digests, None, content)
+
+    async def _append(self, content: int, number: int, data: bytes, digests: _Digests) -> None:
+        def job(connection: apsw.Connection) -> None:
+            for n, offset in enumerate(range(0, len(data), CHUNK)):
+                contents.append(connection, content, number + n, data[offset : offset + CHUNK])
+            contents.touch(connection, content)
+
+        hashed = asyncio.get_running_loop().run_in_executor(None, digests.update, data)
+        await asyncio.gather(self._engine.write(job), hashed)
+
+
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    size = _STEP_CHUNKS * CHUNK
+    for offset in range(0, len(data), size):
+        yield data[offset : offset + size]
+
+
+def _taken(digests: _Digests, data: bytes | None, content: int | None) -> NewAttachment:
+    return NewAttachment(
+        content_type="",
+        data=data,
+        content=content,
+        sha256=digests.sha256.digest(),
+        digest="md5-" + base64.b64encode(digests.md5.digest()).decode(),
+        length=digests.decoded,
+        stored=digests.stored,
+        encoding="gzip" if digests.gzipped else None,
+    )
+
+
+def outgoing(engine: Engine, name: str, row: tuple[Any, ...], start: int, end: int | None, encoded: bool) -> Attachment:
+    """An attachment that is read as it is consumed.
+
+    Args:
+        row: ``content, content_type, digest, revpos, length, encoding, encoded_length``.
+
+    Raises:
+        RangeNotSatisfiable
+    """
+    content, content_type, digest, revpos, length, encoding, encoded_length = row
+    raw = encoded or encoding is None
+    size = length if encoding is None or not encoded else encoded_length
+    if start < 0 or (end is not None and end < start) or (start >= size and start > 0):
+        raise RangeNotSatisfiable(f"Attachment {name!r} has {size:,} bytes; the range begins at {start:,}.")
+    stop = size if end is None else min(end, size)
+
+    def stream() -> AsyncIterator[bytes]:
+        if raw:
+            return _stored(engine, content, name, start, stop)
+        return _decoded(engine, content, name, start, stop, encoded_length)
+
+    return Attachment(
+        name, content_type, size, digest, stream,
+        revpos=revpos, encoding=encoding if encoded else None, start=start, end=stop,
+    )  # fmt: skip
+
+
+async def _stored(engine: Engine, content: int, name: str, start: int, stop: int) -> AsyncIterator[bytes]:
+    position = start
+    while position < stop:
+        first = position // CHUNK
+        count = min(_READ_CHUNKS, (stop - 1) // CHUNK - first + 1)
+        parts = await engine.read(partial(contents.read_chunks, content=content, first=position // CHUNK, count=count))
+        if not parts:
+            raise NotFound(f"Attachment {name!r} was removed while it was read.")
+        data = b"".join(parts)[position - first * CHUNK : stop - first * CHUNK]
+        if not data:
+            raise StorageError(f"Attachment {name!r} is shorter than its length says.")
+        position += len(data)
+        yield data
+
+
+async def _decoded(engine: Engine, content: int, name: str, start: int, stop: int, stored: int) -> AsyncIterator[bytes]:
+    position = 0
+    decoder = Gunzip()
+    async for data in _stored(engine, content, name, 0, stored):
+        for piece in _cut(decoder.feed(data), start - position, stop - position):
+            position += len(piece[0])
+            if piece[1]:
+                yield piece[1]
+        if position >= stop:
+            return
+
+
+def _cut(pieces: Iterator[bytes], start: int, stop: int) -> Iterator[tuple[bytes, bytes]]:
+    """Each piece, and what of it lies between ``start`` and ``stop``, counted from the first piece."""
+    position = 0
+    for piece in pieces:
+        yield piece, piece[max(0, start - position) : max(0, stop - position)]
+        position += len(piece)
+        if position >= stop:
+            return

@@ -1,0 +1,458 @@
+"""The write transaction of ``bulk_docs``.
+
+A batch is written in rounds of documents with different ids (nearly always one), so that a round can look up all
+rows at once, and insert all new documents with few statements. The number of statements matters twice: each costs
+time of its own, and each gives up and takes back the interpreter's lock, for which a busy event loop makes it wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import apsw
+
+from peerpouch.core import jsonio, revisions
+from peerpouch.core.revtree import Leaf, RevTree, extend_line, is_line
+from peerpouch.errors import Conflict, CorruptDatabase, MissingStub, PeerPouchError
+from peerpouch.ports import Document, Guard, Proposal, WriteFailure, WriteResult, Written
+from peerpouch.storage import contents
+from peerpouch.storage.connections import fetch, fetch_one
+from peerpouch.storage.edits import Edit, LocalEdit, NewAttachment
+from peerpouch.storage.rows import StoredDocument, read_json
+from peerpouch.storage.schema import BRANCHED, DELETED, EXACT, LEAF, SEQ_SPAN_BITS
+
+_COLUMNS = "seq, id, key, rev, flags, body, ancestry"
+_ROWS = 50  # rows in one INSERT: beyond, neither SQLite nor the binding got faster when measured
+_INSERT = f"INSERT INTO docs ({_COLUMNS}) VALUES "
+_INSERT_ONE = _INSERT + "(?, ?, ?, ?, ?, ?, ?)"
+_INSERT_MANY = _INSERT + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * _ROWS)
+# Sizes of the list in "id IN (…)", so that few statements are prepared and then kept.
+_LOOKUP_SIZES = (1, 8, 64, 512)
+
+Head = tuple[int, str, int, str, int, str | None]
+"""``seq, id, key, rev, flags, ancestry`` of ``docs``."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """How a batch is written.
+
+    Attributes:
+        new_edits: See :meth:`peerpouch.ports.Documents.bulk_docs`.
+        guard: Judges each document.
+        keep_bodies: Keep the body of a revision that is not a leaf any more, until compaction.
+    """
+
+    new_edits: bool = True
+    guard: Guard | None = None
+    keep_bodies: bool = True
+
+
+def write_batch(
+    connection: apsw.Connection, edits: Sequence[Edit | LocalEdit | WriteFailure], options: WriteOptions
+) -> list[WriteResult]:
+    """Write documents inside the transaction that is open; one result each, in order."""
+    return _BatchWriter(connection, options).run(edits)
+
+
+class _BatchWriter:
+    def __init__(self, connection: apsw.Connection, options: WriteOptions) -> None:
+        self.connection = connection
+        self.options = options
+        state = fetch_one(
+            connection, "SELECT update_seq, (SELECT value FROM meta WHERE name = 'revs_limit') FROM state"
+        )
+        self.seq: int = state[0]
+        self.revs_limit: int = state[1]
+        self.first_seq = self.seq
+        self.docs = 0
+        self.deletions = 0
+        self.spans: dict[int, int] = {}
+        self.inserts: list[tuple[Any, ...]] = []
+        self.updates: list[tuple[Any, ...]] = []
+        self.demoted: list[tuple[int, int]] = []
+        self.dropped: list[tuple[int, str]] = []
+
+    def run(self, edits: Sequence[Edit | LocalEdit | WriteFailure]) -> list[WriteResult]:
+        results: list[Any] = [None] * len(edits)
+        waiting: list[tuple[int, Edit]] = []
+        for index, edit in enumerate(edits):
+            if type(edit) is Edit:
+                waiting.append((index, edit))
+            elif isinstance(edit, LocalEdit):
+                results[index] = self._local(edit)
+            else:
+                results[index] = edit
+        while waiting:
+            waiting = self._round(waiting, results)
+        self._write_state()
+        return results
+
+    def _round(self, waiting: list[tuple[int, Edit]], results: list[Any]) -> list[tuple[int, Edit]]:
+        """Write the first document of each id; gives the rest."""
+        later: list[tuple[int, Edit]] = []
+        ids = {edit.id for _, edit in waiting}
+        if len(ids) < len(waiting):
+            seen: set[str] = set()
+            now: list[tuple[int, Edit]] = []
+            for item in waiting:
+                (later if item[1].id in seen else now).append(item)
+                seen.add(item[1].id)
+            waiting = now
+        known = self._heads(ids)
+        plain = self.options.guard is None
+        for index, edit in waiting:
+            head = known.get(edit.id)
+            if head is None and plain and edit.attachments is None and (edit.parent is None or edit.path is not None):
+                self._insert(edit)
+                results[index] = Written(edit.id, edit.rev or "")
+                continue
+            try:
+                results[index] = Written(edit.id, self._write(edit, head))
+            except PeerPouchError as error:
+                results[index] = WriteFailure(edit.id, error, None if self.options.new_edits else edit.rev)
+        self._flush()
+        return later
+
+    def _heads(self, ids: Iterable[str]) -> dict[str, Head]:
+        found: dict[str, Head] = {}
+        wanted = list(ids)
+        for offset in range(0, len(wanted), _LOOKUP_SIZES[-1]):
+            part: list[str | None] = [*wanted[offset : offset + _LOOKUP_SIZES[-1]]]
+            size = next(size for size in _LOOKUP_SIZES if size >= len(part))
+            part += [None] * (size - len(part))
+            marks = ", ".join("?" * size)
+            for row in fetch(
+                self.connection, f"SELECT seq, id, key, rev, flags, ancestry FROM docs WHERE id IN ({marks})", part
+            ):
+                found[row[1]] = row
+        return found
+
+    # -- one document
+
+    def _insert(self, edit: Edit) -> int:
+        self.seq = seq = self.seq + 1
+        ancestry = None
+        if edit.path is not None and len(edit.path) > 1:
+            ancestry = ",".join([item for _, item in edit.path[1 : self.revs_limit]]) or None
+        self.inserts.append((seq, edit.id, seq, edit.rev, edit.flags, edit.body, ancestry))
+        if edit.flags & DELETED:
+            self.deletions += 1
+        else:
+            self.docs += 1
+        return seq
+
+    def _write(self, edit: Edit, head: Head | None) -> str:
+        # The job may be run again, so what it was given stays as it is.
+        edit = replace(edit, attachments=None if edit.attachments is None else dict(edit.attachments))
+        if self.options.new_edits:
+            self._judge_parent(edit, head)
+        elif head is not None and self._is_known(edit, head):
+            return edit.rev or ""
+        self._settle_attachments(edit, head)
+        assert edit.rev is not None
+        if self.options.guard is not None:
+            self.options.guard(self._proposal(edit, head))
+        if head is None:
+            key = self._insert(edit)
+        else:
+            key = head[2]
+            if self.options.new_edits and not head[4] & BRANCHED:
+                self._extend(edit, head)
+            else:
+                self._branch(edit, head)
+        if edit.attachments:
+            self._link_attachments(edit, key)
+        return edit.rev
+
+    def _judge_parent(self, edit: Edit, head: Head | None) -> None:
+        """Raise Conflict unless the edit extends a leaf; an edit that revives a deleted document extends that."""
+        if head is None:
+            if edit.parent is not None:
+                raise Conflict
+            return
+        _, _, _, rev, flags, ancestry = head
+        if edit.parent is None:
+            if not flags & DELETED or edit.deleted:
+                raise Conflict
+            edit.parent = rev
+            if edit.rev is not None:
+                canonical = jsonio.canonical(read_json(edit.body, edit.flags))
+                edit.rev = revisions.new_revision(rev, edit.deleted, canonical)
+        elif edit.parent != rev:
+            if is_line(ancestry):
+                raise Conflict
+            tree = RevTree.load(revisions.parse(rev), bool(flags & DELETED), ancestry)
+            if tree.leaf(revisions.parse(edit.parent)) is None:
+                raise Conflict
+
+    def _is_known(self, edit: Edit, head: Head) -> bool:
+        """Whether a revision that is written with its history is here already. It may still tell of ancestors."""
+        _, _, _, rev, flags, ancestry = head
+        assert edit.path is not None
+        line = is_line(ancestry)
+        if edit.rev == rev and line:
+            have = 1 if ancestry is None else ancestry.count(",") + 2
+            if len(edit.path) <= have or have >= self.revs_limit:
+                return True
+        tree = RevTree.load(revisions.parse(rev), bool(flags & DELETED), ancestry)
+        if edit.path[0] not in tree:
+            return False
+        before, leaves = len(tree), tree.leaves
+        tree.merge(edit.path, edit.deleted)
+        if len(tree) > before:
+            tree.stem(self.revs_limit)
+            self._store_tree(head, tree, leaves)
+        return True
+
+    def _store_tree(self, head: Head, tree: RevTree, leaves: list[Leaf]) -> None:
+        """Keep what was learned of a document's past; its leaves may become fewer, its sequence stays."""
+        winner, _, ancestry = tree.dump()
+        if revisions.format(winner) != head[3]:
+            return  # the past can't change the winner: whoever sends such a history is not to be believed
+        flags = head[4] & ~BRANCHED | (0 if is_line(ancestry) else BRANCHED)
+        self.connection.execute("UPDATE docs SET flags = ?, ancestry = ? WHERE seq = ?", (flags, ancestry, head[0]))
+
+    def _extend(self, edit: Edit, head: Head) -> None:
+        """A child of the only leaf: no tree is built."""
+        seq, _, key, rev, _, ancestry = head
+        ancestry = extend_line(revisions.parse(rev), ancestry, self.revs_limit)
+        if self.options.keep_bodies:
+            self.demoted.append((0, seq))
+        else:
+            self.dropped.append((key, rev))
+        self._replace(head, edit.rev, edit.flags, edit.body, ancestry)
+
+    def _replace(self, head: Head, rev: str | None, flags: int, body: bytes, ancestry: str | None) -> None:
+        old_seq, old_flags = head[0], head[4]
+        self.seq += 1
+        self.updates.append((self.seq, rev, flags, body, ancestry, old_seq))
+        span = old_seq >> SEQ_SPAN_BITS
+        self.spans[span] = self.spans.get(span, 0) - 1
+        if (old_flags ^ flags) & DELETED:
+            change = 1 if flags & DELETED else -1
+            self.deletions += change
+            self.docs -= change
+
+    def _branch(self, edit: Edit, head: Head) -> None:
+        """An edit of a document that has, or now gets, more than one leaf."""
+        seq, _, key, old_rev, old_flags, ancestry = head
+        tree = RevTree.load(revisions.parse(old_rev), bool(old_flags & DELETED), ancestry)
+        assert edit.rev is not None
+        leaves = tree.leaves
+        path = edit.path or [revisions.parse(edit.rev), revisions.parse(edit.parent or "")]
+        tree.merge(path, edit.deleted)
+        tree.stem(self.revs_limit)
+        winner, _, ancestry = tree.dump()
+        win = revisions.format(winner)
+        branched = 0 if is_line(ancestry) else BRANCHED
+        if win == old_rev:
+            self._put_leaf(key, edit)
+            (body,) = fetch_one(self.connection, "SELECT body FROM docs WHERE seq = ?", (seq,))
+            self._replace(head, old_rev, old_flags & ~BRANCHED | branched, body, ancestry)
+        else:
+            if tree.leaf(revisions.parse(old_rev)) is not None:
+                self.demoted.append((LEAF, seq))
+            elif self.options.keep_bodies:
+                self.demoted.append((0, seq))
+            else:
+                self.dropped.append((key, old_rev))
+            if win == edit.rev:
+                self._replace(head, win, edit.flags | branched, edit.body, ancestry)
+            else:
+                self._put_leaf(key, edit)
+                flags, body = self._take_body(key, win)
+                self._replace(head, win, flags & ~LEAF | branched, body, ancestry)
+        self._leaves_gone(key, leaves, tree)
+
+    def _leaves_gone(self, key: int, before: list[Leaf], tree: RevTree) -> None:
+        """Mark the bodies of revisions that are no leaves any more, or drop them."""
+        still = {leaf.rev for leaf in tree.leaves}
+        for leaf in before[1:]:
+            if leaf.rev not in still:
+                rev = revisions.format(leaf.rev)
+                if not self.options.keep_bodies:
+                    self.dropped.append((key, rev))
+                self.connection.execute(
+                    f"UPDATE revs SET flags = flags & ~{LEAF} WHERE key = ? AND rev = ?", (key, rev)
+                )
+
+    def _put_leaf(self, key: int, edit: Edit) -> None:
+        self.connection.execute(
+            "INSERT OR REPLACE INTO revs (key, rev, flags, body) VALUES (?, ?, ?, ?)",
+            (key, edit.rev, edit.flags | LEAF, edit.body),
+        )
+
+    def _take_body(self, key: int, rev: str) -> tuple[int, bytes]:
+        rows = fetch(self.connection, "DELETE FROM revs WHERE key = ? AND rev = ? RETURNING flags, body", (key, rev))
+        if not rows:
+            raise CorruptDatabase(f"The body of the leaf {rev} of a document is missing.")
+        flags, body = rows[0]
+        return flags, body
+
+    # -- attachments
+
+    def _settle_attachments(self, edit: Edit, head: Head | None) -> None:
+        """Find the content of stubs, and with it the digests that a new revision's id is made of."""
+        if not edit.attachments:
+            return
+        for name, item in edit.attachments.items():
+            if not isinstance(item, NewAttachment):
+                edit.attachments[name] = self._resolve(edit, head, name, item.digest, item.revpos)
+        if edit.rev is None:
+            assert edit.canonical is not None
+            listed = {
+                name: {"content_type": item.content_type, "digest": item.digest}
+                for name, item in edit.attachments.items()
+                if isinstance(item, NewAttachment)
+            }
+            edit.rev = revisions.new_revision(edit.parent, edit.deleted, edit.canonical, listed)
+
+    def _resolve(
+        self, edit: Edit, head: Head | None, name: str, digest: str | None, revpos: int | None
+    ) -> NewAttachment:
+        missing = MissingStub(f"Document {edit.id!r} has no attachment {name!r} that the stub could stand for.")
+        if head is None:
+            raise missing
+        # The parent's own comes first, then the newest; always of this very document.
+        row = fetch_one(
+            self.connection,
+            "SELECT a.content, a.content_type, a.digest, a.revpos, a.length, a.encoding, a.encoded_length, c.sha256 "
+            "FROM attachments a JOIN contents c USING (content) "
+            "WHERE a.key = ?1 AND a.name = ?2 AND (?3 IS NULL OR a.digest = ?3) "
+            "ORDER BY a.rev = ?4 DESC, a.rev = ?5 DESC, a.revpos DESC LIMIT 1",
+            (head[2], name, digest, edit.parent, head[3]),
+        )
+        if row is None:
+            raise missing
+        content, content_type, digest, known_revpos, length, encoding, encoded, sha256 = row
+        return NewAttachment(
+            content_type, None, content, sha256, digest, length,
+            length if encoded is None else encoded, encoding, known_revpos if revpos is None else revpos,
+        )  # fmt: skip
+
+    def _link_attachments(self, edit: Edit, key: int) -> None:
+        assert edit.attachments is not None and edit.rev is not None
+        generation = revisions.generation(edit.rev)
+        for name, item in edit.attachments.items():
+            assert isinstance(item, NewAttachment)
+            if item.data is not None:
+                content = contents.add(self.connection, item.data, item.sha256)
+            else:
+                assert item.content is not None
+                content = contents.finish(self.connection, item.content, item.sha256, item.stored)
+            self.connection.execute(
+                "INSERT OR REPLACE INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    key, edit.rev, name, content, item.content_type, item.digest,
+                    generation if item.revpos is None else item.revpos, item.length, item.encoding,
+                    None if item.encoding is None else item.stored,
+                ),
+            )  # fmt: skip
+
+    # -- the guard
+
+    def _proposal(self, edit: Edit, head: Head | None) -> Proposal:
+        assert edit.rev is not None
+        new: Document = {"_id": edit.id, "_rev": edit.rev}
+        if edit.deleted:
+            new["_deleted"] = True
+        new["_revisions"] = self._history(edit, head)
+        new.update(read_json(edit.body, edit.flags))
+        if edit.attachments:
+            generation = revisions.generation(edit.rev)
+            new["_attachments"] = {
+                name: {
+                    "content_type": item.content_type,
+                    "revpos": generation if item.revpos is None else item.revpos,
+                    "digest": item.digest,
+                    "length": item.length,
+                    "stub": True,
+                }
+                for name, item in edit.attachments.items()
+                if isinstance(item, NewAttachment)
+            }
+
+        def leaves() -> list[Document]:
+            stored = StoredDocument.find(self.connection, edit.id)
+            if stored is None:
+                return []
+            return [doc for rev in stored.leaf_revs() if (doc := stored.read(rev)) is not None]
+
+        return Proposal(new, leaves, edit.parent)
+
+    def _history(self, edit: Edit, head: Head | None) -> dict[str, Any]:
+        assert edit.rev is not None
+        if edit.path is not None:
+            return revisions.format_history(edit.path)
+        path = [revisions.parse(edit.rev)]
+        if head is not None and edit.parent is not None:
+            tree = RevTree.load(revisions.parse(head[3]), bool(head[4] & DELETED), head[5])
+            path += tree.path(revisions.parse(edit.parent))
+        return revisions.format_history(path)
+
+    # -- _local documents
+
+    def _local(self, edit: LocalEdit) -> WriteResult:
+        row = fetch_one(self.connection, "SELECT rev FROM local WHERE id = ?", (edit.id,))
+        if self.options.new_edits and edit.parent != (None if row is None else f"0-{row[0]}"):
+            return WriteFailure(edit.id, Conflict())
+        if edit.flags & DELETED:
+            self.connection.execute("DELETE FROM local WHERE id = ?", (edit.id,))
+            return Written(edit.id, "0-0")
+        number = 1 if row is None else row[0] + 1
+        self.connection.execute(
+            "INSERT OR REPLACE INTO local VALUES (?, ?, ?, ?)", (edit.id, number, edit.flags & EXACT, edit.body)
+        )
+        return Written(edit.id, f"0-{number}")
+
+    # -- to the file
+
+    def _flush(self) -> None:
+        execute, many = self.connection.execute, self.connection.executemany
+        if self.demoted:
+            many(
+                "INSERT OR REPLACE INTO revs (key, rev, flags, body) "
+                f"SELECT key, rev, flags & ~{BRANCHED} | ?, body FROM docs WHERE seq = ?",
+                self.demoted,
+            )
+        for key, rev in self.dropped:
+            execute("DELETE FROM revs WHERE key = ? AND rev = ?", (key, rev))
+            drop_attachments(self.connection, key, rev)
+        if self.updates:
+            many("UPDATE docs SET seq = ?, rev = ?, flags = ?, body = ?, ancestry = ? WHERE seq = ?", self.updates)
+        rows = self.inserts
+        whole = len(rows) // _ROWS * _ROWS
+        for offset in range(0, whole, _ROWS):
+            execute(_INSERT_MANY, [value for row in rows[offset : offset + _ROWS] for value in row])
+        if whole < len(rows):
+            many(_INSERT_ONE, rows[whole:])
+        self.demoted, self.dropped, self.updates, self.inserts = [], [], [], []
+
+    def _write_state(self) -> None:
+        if self.seq == self.first_seq:
+            return
+        # A document that was written twice in this batch is counted once, in the span of its last sequence.
+        superseded = self.spans
+        for span in range((self.first_seq + 1) >> SEQ_SPAN_BITS, (self.seq >> SEQ_SPAN_BITS) + 1):
+            start = max(span << SEQ_SPAN_BITS, self.first_seq + 1)
+            end = min((span + 1) << SEQ_SPAN_BITS, self.seq + 1)
+            superseded[span] = superseded.get(span, 0) + end - start
+        self.connection.executemany(
+            "INSERT INTO seq_counts VALUES (?1, ?2) ON CONFLICT DO UPDATE SET docs = docs + ?2",
+            [item for item in superseded.items() if item[1]],
+        )
+        self.connection.execute(
+            "UPDATE state SET update_seq = ?, doc_count = doc_count + ?, del_count = del_count + ?",
+            (self.seq, self.docs, self.deletions),
+        )
+
+
+def drop_attachments(connection: apsw.Connection, key: int, rev: str) -> None:
+    """Forget the attachments of a revision whose body goes, and the contents that nothing refers to then."""
+    orphans = fetch(connection, "DELETE FROM attachments WHERE key = ? AND rev = ? RETURNING content", (key, rev))
+    for (content,) in orphans:
+        if not fetch(connection, "SELECT 1 FROM attachments WHERE content = ? LIMIT 1", (content,)):
+            contents.remove(connection, content)
