@@ -305,8 +305,8 @@ def read_change(row: Any) -> tuple[str, list[str], str]:
         raise ProtocolError(f"The source sent a change that is none: {_short(row)}") from None
     if type(doc_id) is not str or not doc_id or (doc_id[0] == "_" and not doc_id.startswith("_design/")):
         raise ProtocolError(f"The source sent a change with an impossible document id: {_short(doc_id)}")
-    if type(seq) is not str:
-        raise ProtocolError(f"The source sent a change of {_short(doc_id)} without a sequence.")
+    if type(seq) is not str or not revs:
+        raise ProtocolError(f"The source sent a change of {_short(doc_id)} without a sequence or a revision.")
     for rev in revs:
         if type(rev) is not str or _REV.fullmatch(rev) is None:
             raise ProtocolError(f"The source sent an impossible revision of {_short(doc_id)}: {_short(rev)}")

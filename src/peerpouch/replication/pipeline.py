@@ -260,6 +260,7 @@ class Pipeline:
         self._diffing += 1
         self._batches[batch.ticket] = batch
         batch.task = group.create_task(self._carry(batch))
+        batch.task.add_done_callback(lambda _: self._gone(batch))
 
     # batches -> diff -> fetch -> write
 
@@ -273,10 +274,13 @@ class Pipeline:
                 self._write.skip(batch.ticket)
         except _Stopped:
             return
-        finally:
-            del self._batches[batch.ticket]
-            self._wake.set()
+        del self._batches[batch.ticket]  # first, for `_finish` to see whether all is done
         self._finish(batch)
+
+    def _gone(self, batch: _Batch) -> None:
+        # A callback, because a task that is cancelled before its first step never reaches a `finally`.
+        self._batches.pop(batch.ticket, None)
+        self._wake.set()
 
     async def _compare(self, batch: _Batch) -> dict[str, RevsDiff]:
         await self._diff.enter(batch.ticket)

@@ -82,6 +82,8 @@ class PipelinedReplication(Replication):
             if not self._task.done():
                 self._task.cancel()
             await asyncio.gather(self._task, patience, return_exceptions=True)
+            if self._meter.ended is None:  # cancelled before its first step
+                self._end("cancelled")
 
     async def _finished(self) -> ReplicationProgress:
         try:
@@ -97,22 +99,26 @@ class PipelinedReplication(Replication):
 
     async def _run(self) -> None:
         """Never raises but for being cancelled: an error waits for who awaits the replication."""
-        meter = self._meter
         try:
             await self._attempts()
-            meter.state = "cancelled" if self._cancelled.is_set() else "complete"
-            meter.error = None
         except asyncio.CancelledError:
-            meter.state = "cancelled"
+            self._end("cancelled")
             raise
         except PeerPouchError as error:
-            meter.state, meter.error, self._error = "failed", error, error
+            self._error = self._meter.error = error
+            self._end("failed")
         except Exception as error:  # noqa: BLE001 - a task that nobody may await must not lose it
-            meter.state, self._error = "failed", error
-            meter.error = ReplicationFailed(f"The replication failed unexpectedly: {error!r}")
-        finally:
-            meter.ended = self._clock.now()
-            meter.bell.end()
+            self._error = error
+            self._meter.error = ReplicationFailed(f"The replication failed unexpectedly: {error!r}")
+            self._end("failed")
+        else:
+            self._meter.error = None
+            self._end("cancelled" if self._cancelled.is_set() else "complete")
+
+    def _end(self, state: str) -> None:
+        self._meter.state = state
+        self._meter.ended = self._clock.now()
+        self._meter.bell.end()
 
     async def _attempts(self) -> None:
         failures = 0
