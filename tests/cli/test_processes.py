@@ -33,11 +33,11 @@ if __name__ == "__main__":
     serve(Echo())
 
 LIMIT = 30.0
+ROOT = Path(__file__).parents[2]
 
 
 async def _start(**options: Any) -> Process:
-    file = Path(__file__)
-    return await Process.start("the child", file.stem, env={"PYTHONPATH": str(file.parent)}, **options)
+    return await Process.start("the child", __name__, env={"PYTHONPATH": str(ROOT)}, **options)
 
 
 async def test_a_call_gives_its_result_and_events_come_through() -> None:
