@@ -1,0 +1,137 @@
+"""The same over a real hub: a file that two clients open on their own, as two processes do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from peerpouch.errors import Forbidden, HubUnreachable, PeerUnreachable, ShareNotFound
+from peerpouch.hub.client import HubClient
+from peerpouch.hub.collector import Collector
+from peerpouch.hub.events import Opening
+from peerpouch.hub.shares import Share
+from peerpouch.identity.keys import Identity
+from peerpouch.ports import Document, SystemClock
+from peerpouch.storage import Storage, open_storage
+from tests.hub.conftest import publish
+from tests.hub.fakes import FakeClock, until
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as entered:
+        yield entered
+
+
+async def join(stack: AsyncExitStack, path: Path, identity: Identity | None = None) -> tuple[HubClient, Storage]:
+    database = await stack.enter_async_context(await open_storage(path))
+    client = await stack.enter_async_context(HubClient(database, identity or Identity.ephemeral(), SystemClock()))
+    return client, database
+
+
+async def _ids(database: Storage) -> list[str]:
+    return [row["id"] for row in (await database.all_docs())["rows"]]
+
+
+async def test_shares_are_listed_watched_and_withdrawn(stack: AsyncExitStack, tmp_path: Path) -> None:
+    alice, _ = await join(stack, tmp_path / "hub.db")
+    bob, _ = await join(stack, tmp_path / "hub.db")
+    first = await publish(alice, uuid="1", name="first", info={"site": [1, 2.5, "é"]})
+    told: list[Share] = []
+    (share,) = await bob.shares(told.append)
+    assert (share.id, share.name, share.info) == (first, "first", {"site": [1, 2.5, "é"]})
+    assert await alice.shares() == []
+    second = await publish(alice, uuid="2", name="second")
+    await until(lambda: len(told) == 1)
+    await alice.withdraw(first)
+    await until(lambda: len(told) == 2)
+    assert [(share.id, share.deleted) for share in told] == [(second, False), (first, True)]
+
+
+async def test_signals_are_answered_refused_and_cleaned_up(stack: AsyncExitStack, tmp_path: Path) -> None:
+    alice, _ = await join(stack, tmp_path / "hub.db")
+    bob, database = await join(stack, tmp_path / "hub.db")
+
+    async def handler(opening: Opening) -> Document:
+        if opening.info == "wolf":
+            raise Forbidden("no wolves")
+        return {"sdp": f"for {opening.info}"}
+
+    share_id = await publish(alice, handler=handler)
+    answers = await asyncio.gather(*(bob.signal(share_id, {"info": number}, timeout=30) for number in range(20)))
+    assert answers == [{"sdp": f"for {number}"} for number in range(20)]
+    with pytest.raises(Forbidden, match="no wolves"):
+        await bob.signal(share_id, {"info": "wolf"}, timeout=30)
+    async with asyncio.timeout(20):
+        while await _ids(database) != [f"share:{share_id}"]:
+            await asyncio.sleep(0.01)
+    await alice.withdraw(share_id)
+    with pytest.raises(ShareNotFound):
+        await bob.signal(share_id, {}, timeout=30)
+
+
+async def test_the_hubs_content_tells_nothing_and_closing_leaves_nothing(stack: AsyncExitStack, tmp_path: Path) -> None:
+    alice, database = await join(stack, tmp_path / "hub.db")
+    bob, _ = await join(stack, tmp_path / "hub.db")
+    share_id = await publish(alice)
+    await bob.signal(share_id, {"sdp": "planted-secret-sdp", "info": "planted-secret-info"}, timeout=30)
+    await alice.close()
+    await bob.close()
+    assert await _ids(database) == []
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert share_id.encode() in content
+    assert b"planted-secret" not in content
+    await database.put({"_id": "x", "text": "planted-secret"})
+    assert b"planted-secret" in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+async def test_an_owner_takes_its_share_over_and_the_earlier_session_stands_by(
+    stack: AsyncExitStack, tmp_path: Path
+) -> None:
+    me = Identity.ephemeral()
+    one, _ = await join(stack, tmp_path / "hub.db", me)
+    two, _ = await join(stack, tmp_path / "hub.db", me)
+    bob, _ = await join(stack, tmp_path / "hub.db")
+    share_id = await publish(one)
+    await publish(two)
+    await until(lambda: not one.published()[0].serving)
+    (share,) = await bob.shares()
+    assert share.session == two.address.session
+    await two.close()
+    await until(lambda: one.published()[0].serving)
+    assert (await bob.signal(share_id, {"sdp": "x"}, timeout=30))["sdp"] == "answer to x"
+
+
+async def test_a_closed_hub_is_named(stack: AsyncExitStack, tmp_path: Path) -> None:
+    bob, database = await join(stack, tmp_path / "hub.db")
+    await database.close()
+    with pytest.raises(HubUnreachable):
+        await bob.shares()
+
+
+async def test_no_answer_leaves_no_signal(stack: AsyncExitStack, tmp_path: Path) -> None:
+    alice, database = await join(stack, tmp_path / "hub.db")
+    bob, _ = await join(stack, tmp_path / "hub.db")
+    share_id = await publish(alice)
+    alice._answerer.changed = lambda change: None  # type: ignore[method-assign]
+    with pytest.raises(PeerUnreachable):
+        await bob.signal(share_id, {}, timeout=0.2)
+    await bob.close()
+    assert await _ids(database) == [f"share:{share_id}"]
+
+
+async def test_dead_signals_are_collected(tmp_path: Path) -> None:
+    clock = FakeClock()
+    async with await open_storage(tmp_path / "hub.db") as database:
+        await database.put({"_id": f"signal:{'0' * 26}:{'1' * 26}"})
+        await database.put({"_id": "other", "kept": True})
+        collector = Collector(database, clock)
+        await collector.look()
+        await clock.advance(16 * 60)
+        await collector.look()
+        assert collector.deleted == 1
+        assert await _ids(database) == ["other"]
