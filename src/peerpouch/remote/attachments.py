@@ -1,0 +1,175 @@
+"""Attachments, streamed in and out."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from peerpouch.errors import BadRequest, NotFound, ProtocolError, RangeNotSatisfiable
+from peerpouch.exchange import Response
+from peerpouch.ports import Attachment, AttachmentData, Written
+from peerpouch.remote.client import Client, cut_off, document_path, quote_part
+
+SMALL = 64 * 1024
+"""Bytes that are read at once, so that the connection is free at once: reading them costs less than holding it."""
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)")
+
+
+def attachment_path(doc_id: str, name: str) -> str:
+    """The path of an attachment below its database. Its slashes stay: that is how CouchDB's clients write them."""
+    return document_path(doc_id) + "/" + "/".join(quote_part(part) for part in name.split("/"))
+
+
+async def get_attachment(
+    client: Client, doc_id: str, name: str, *, rev: str | None, start: int, end: int | None, encoded: bool
+) -> Attachment:
+    """The port's ``get_attachment``."""
+    if start < 0 or (end is not None and end < 0):
+        raise BadRequest("A byte range begins and ends at non-negative numbers.")
+    empty = end is not None and end <= start
+    headers = {"accept": "*/*", "accept-encoding": "gzip" if encoded else "identity"}
+    if empty:
+        headers["range"] = f"bytes={start}-{start}"
+    elif start or end is not None:
+        headers["range"] = f"bytes={start}-{'' if end is None else end - 1}"
+    try:
+        response = await client.send("GET", attachment_path(doc_id, name), params={"rev": rev}, headers=headers)
+    except RangeNotSatisfiable:
+        if start:
+            raise
+        # From its beginning even an empty attachment can be read, which has no first byte that HTTP could name.
+        del headers["range"]
+        response = await client.send("GET", attachment_path(doc_id, name), params={"rev": rev}, headers=headers)
+    try:
+        return await _attachment(client, response, doc_id, name, rev, start, end, encoded)
+    except BaseException:
+        await client.release(response)
+        raise
+
+
+async def _attachment(
+    client: Client,
+    response: Response,
+    doc_id: str,
+    name: str,
+    rev: str | None,
+    start: int,
+    end: int | None,
+    encoded: bool,
+) -> Attachment:
+    encoding = response.headers.get("content-encoding")
+    encoding = None if encoding in (None, "", "identity") else encoding
+    decode = encoding is not None and not encoded
+    begin, length = await _extent(client, response, doc_id, name, rev, decode)
+    upto = length if end is None else min(end, length)
+    if start > length or (start == length and length and start):
+        raise RangeNotSatisfiable(f"The attachment {name!r} has {length} bytes; {start} is beyond its end.")
+    stop = max(start, upto)
+    source = _clipped(client, response, begin, start, stop, decode)
+    return Attachment(
+        name,
+        response.headers.get("content-type", "application/octet-stream"),
+        length,
+        _digest(response),
+        await _prefetched(source) if stop - start <= SMALL else lambda: source,
+        encoding=None if decode else encoding,
+        start=start,
+        end=stop,
+        on_close=source.aclose,
+    )
+
+
+async def _extent(
+    client: Client, response: Response, doc_id: str, name: str, rev: str | None, decode: bool
+) -> tuple[int, int]:
+    """The first byte that the response has, and the length of the whole content."""
+    if response.status_code == 206:
+        match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
+        if match is None:
+            raise ProtocolError(f"{client.shown} sent a part of {name!r} and did not say which.")
+        return int(match[1]), int(match[3])
+    announced = response.headers.get("content-length", "")
+    if announced.isdecimal() and not decode:
+        return 0, int(announced)
+    # CouchDB does not always know the length of what it decodes; the document's stub has it.
+    doc = await client.json("GET", document_path(doc_id), params={"rev": rev})
+    with client.shape():
+        entry = (doc.get("_attachments") or {}).get(name)
+        if entry is None:
+            raise NotFound("Document is missing attachment")
+        return 0, int(entry["length"])
+
+
+def _digest(response: Response) -> str:
+    tag: str = response.headers.get("etag", "").removeprefix("W/").strip('"')
+    md5 = response.headers.get("content-md5")
+    if md5:
+        return "md5-" + md5
+    return tag if tag.startswith(("md5-", "sha256-")) else "md5-" + tag
+
+
+async def _clipped(
+    client: Client, response: Response, begin: int, start: int, stop: int, decode: bool
+) -> AsyncGenerator[bytes, None]:
+    """The bytes from ``start`` up to ``stop`` of a body that begins at ``begin``."""
+    at = begin
+    try:
+        if at < stop:
+            async with aclosing(response.aiter_bytes() if decode else response.aiter_raw()) as chunks:
+                async for chunk in chunks:
+                    first, at = at, at + len(chunk)
+                    if at > start:
+                        yield chunk[max(0, start - first) : stop - first]
+                    if at >= stop:
+                        break
+        if at < stop:
+            raise cut_off(client.shown)
+    finally:
+        await client.release(response)
+
+
+async def _prefetched(source: AsyncGenerator[bytes, None]) -> Any:
+    chunks = [chunk async for chunk in source]
+
+    async def stream() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    return stream
+
+
+async def put_attachment(
+    client: Client, doc_id: str, name: str, data: AttachmentData, content_type: str, *, rev: str | None
+) -> Written:
+    """The port's ``put_attachment``, in one request whose body is the content."""
+    if isinstance(data, str):
+        try:
+            data = base64.b64decode(data, validate=True)
+        except ValueError:
+            raise BadRequest(f"The data of the attachment {name!r} are not valid base64.") from None
+    headers = {"content-type": content_type}
+    if isinstance(data, Attachment):
+        headers["content-length"] = str(data.end - data.start)
+        if data.encoding:
+            headers["content-encoding"] = data.encoding
+    content: bytes | AsyncIterable[bytes] = data
+    response = await client.send(
+        "PUT", attachment_path(doc_id, name), params={"rev": rev}, content=content, headers=headers
+    )
+    return await _written(client, response)
+
+
+async def remove_attachment(client: Client, doc_id: str, name: str, rev: str) -> Written:
+    """The port's ``remove_attachment``."""
+    response = await client.send("DELETE", attachment_path(doc_id, name), params={"rev": rev})
+    return await _written(client, response)
+
+
+async def _written(client: Client, response: Response) -> Written:
+    row, _ = await client.read_json(response, SMALL)
+    with client.shape():
+        return Written(row["id"], row["rev"])

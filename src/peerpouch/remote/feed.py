@@ -1,0 +1,258 @@
+"""The changes feed: pages until it has caught up, then one endless request that says what happens.
+
+A live feed keeps one continuous request open, on which the server sends heartbeats. When nothing comes for several of
+them the connection is taken for dead. A server without continuous feeds is asked by long polling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from peerpouch.core import jsonio
+from peerpouch.errors import BadRequest, ConnectionFailed, MethodNotAllowed, NotSupported, ProtocolError
+from peerpouch.ports import AttachmentMode, Change, ChangesPage, Document, Seq
+from peerpouch.remote.client import MAX_ANSWER, MAX_SINGLE, AnswerTooLarge, Client, cut_off, error_of
+from peerpouch.remote.pacing import Pacer
+from peerpouch.remote.values import received
+
+HEARTBEAT = 30.0
+"""Seconds between the heartbeats of a feed for which nobody named a time. Well below the minute or two after which
+proxies and network address translators forget an idle connection."""
+
+MISSED = 3
+"""Heartbeats that may fail to come before a feed counts as dead: one may be late, two may be lost in a hiccup."""
+
+_PAUSE = 1.0
+# Seconds between two requests when the server ends a feed at once and without news, so that this never spins.
+
+
+@dataclass(slots=True)
+class Feed:
+    """What is asked of the feed.
+
+    Attributes:
+        params: Parameters that every request has.
+        body: The body of a POST, when ids or a selector are given.
+        accept: Judges a document here, when the filter is a Python function.
+        keep_docs: Whether the documents are wanted, or were only fetched to be judged.
+    """
+
+    client: Client
+    params: dict[str, Any]
+    body: dict[str, Any] | None
+    since: Seq
+    limit: int | None
+    live: bool
+    descending: bool
+    batch_size: int
+    heartbeat: float | None
+    timeout: float | None
+    attachments: AttachmentMode
+    accept: Callable[[Document], bool] | None
+    keep_docs: bool
+
+    async def pages(self) -> AsyncGenerator[ChangesPage, None]:
+        """The pages of the port's ``changes``."""
+        pending: int | None = None
+        async with aclosing(self._catch_up()) as pages:
+            async for page in pages:
+                pending = page.pending
+                yield page
+                if self.limit == 0:
+                    return
+        if not self.live or self.descending:
+            return
+        yield ChangesPage([], self.since, pending)
+        async with aclosing(self._follow()) as pages:
+            async for page in pages:
+                yield page
+
+    def _judge(self, rows: Any) -> list[Change]:
+        """The rows of an answer that are wanted; moves ``since`` past all of them, and counts down ``limit``."""
+        wanted: list[Change] = []
+        for row in rows:
+            if row.get("seq") is not None:
+                self.since = _seq(row["seq"])
+                row["seq"] = self.since
+            doc = row.get("doc")
+            if self.accept is not None and (doc is None or not self.accept(doc)):
+                continue
+            if doc is not None and not self.keep_docs:
+                del row["doc"]
+            elif doc is not None and self.attachments:
+                row["doc"] = received(doc, self.attachments)
+            if not isinstance(row["id"], str) or not isinstance(row["changes"], list):
+                raise TypeError("a row of the changes feed has no id or no changes")
+            wanted.append(row)
+            if self.limit is not None:
+                self.limit -= 1
+                if self.limit == 0:
+                    break
+        return wanted
+
+    async def _fetch(self, params: dict[str, Any], limit: int) -> tuple[Any, int]:
+        method = "GET" if self.body is None else "POST"
+        return await self.client.sized_json(
+            method, "/_changes", params={**self.params, **params}, body=self.body, limit=limit
+        )
+
+    async def _catch_up(self) -> AsyncGenerator[ChangesPage, None]:
+        pacer = Pacer(self.batch_size, self.batch_size)
+        while True:
+            size = None if self.descending else pacer.size
+            if self.accept is None and self.limit is not None:
+                size = self.limit if size is None else min(size, self.limit)
+            try:
+                # Descending, a sequence is where the feed ends and not where it begins: there is but one page.
+                limit = MAX_SINGLE if self.descending else pacer.limit
+                answer, length = await self._fetch({"since": self.since, "limit": size}, limit)
+            except AnswerTooLarge:
+                if pacer.size == 1 or self.descending:
+                    raise
+                pacer.shrink()
+                continue
+            with self.client.shape():
+                rows = answer["results"]
+                pacer.seen(len(rows), length)
+                wanted = self._judge(rows)
+                pending = answer.get("pending")
+                if self.limit != 0 or pending is None or not wanted:
+                    self.since = _seq(answer["last_seq"])
+            yield ChangesPage(wanted, self.since, pending)
+            if self.limit == 0 or self.descending or size is None or len(rows) < size or pending == 0:
+                return
+
+    async def _follow(self) -> AsyncGenerator[ChangesPage, None]:
+        """Changes as they happen, until the time limit or the limit of their number."""
+        loop = asyncio.get_running_loop()
+        ends = None if self.timeout is None else loop.time() + self.timeout
+        step = self._continuous
+        while True:
+            began, news = loop.time(), False
+            try:
+                async with aclosing(step(ends)) as pages:
+                    async for page in pages:
+                        if page.results:
+                            news = True
+                            ends = None if self.timeout is None else loop.time() + self.timeout
+                        if page.results or self.heartbeat is not None:
+                            yield page
+                        if self.limit == 0:
+                            return
+            except (NotSupported, MethodNotAllowed, BadRequest):
+                if step == self._longpoll:
+                    raise
+                step = self._longpoll
+                continue
+            except TimeoutError:
+                return
+            if ends is not None and loop.time() >= ends:
+                return
+            if not news and loop.time() - began < _PAUSE:
+                await asyncio.sleep(_PAUSE)
+
+    def _beat(self) -> float:
+        return self.heartbeat or HEARTBEAT
+
+    async def _continuous(self, ends: float | None) -> AsyncGenerator[ChangesPage, None]:
+        params = {"feed": "continuous", "since": self.since, "heartbeat": max(1, round(self._beat() * 1000))}
+        headers = {"content-type": "application/json"}
+        content = None if self.body is None else jsonio.dumps(self.body)
+        method = "GET" if self.body is None else "POST"
+        response = await self.client.send(
+            method,
+            "/_changes",
+            params={**self.params, **params, "limit": None if self.accept else self.limit},
+            content=content,
+            headers=headers,
+            endless=True,
+        )
+        buffer = b""
+        async with aclosing(self.client.chunks(response)) as chunks:
+            while True:
+                chunk = await self._wait(chunks, ends)
+                if chunk is None:
+                    raise cut_off(self.client.shown)
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                if len(buffer) > MAX_ANSWER:
+                    raise ProtocolError(f"A row of the changes feed of {self.client.shown} is too long.")
+                page, done = self._lines(lines)
+                for at in range(0, max(len(page), 1), self.batch_size):
+                    part = page[at : at + self.batch_size]
+                    yield ChangesPage(part, self.since, None)
+                if page and self.timeout is not None:
+                    ends = asyncio.get_running_loop().time() + self.timeout
+                if done or self.limit == 0:
+                    return
+
+    async def _wait(self, chunks: AsyncGenerator[bytes, None], ends: float | None) -> bytes | None:
+        """The next chunk, ``None`` at the end.
+
+        Raises:
+            TimeoutError: at ``ends``.
+            ConnectionFailed: when the heartbeats fail to come.
+        """
+        dead = asyncio.get_running_loop().time() + MISSED * self._beat()
+        try:
+            async with asyncio.timeout_at(dead if ends is None else min(dead, ends)):
+                return await anext(chunks, None)
+        except TimeoutError:
+            if ends is not None and ends <= dead:
+                raise
+            raise ConnectionFailed(f"The changes feed of {self.client.shown} fell silent.") from None
+
+    def _lines(self, lines: list[bytes]) -> tuple[list[Change], bool]:
+        rows, done = [], False
+        with self.client.shape():
+            for line in lines:
+                if not line.strip():
+                    continue
+                row = self.client.parse(line)
+                if "id" in row:
+                    rows.append(row)
+                elif "last_seq" in row:
+                    done = True
+                elif "error" in row:
+                    raise error_of(row)
+            return self._judge(rows), done
+
+    async def _longpoll(self, ends: float | None) -> AsyncGenerator[ChangesPage, None]:
+        """One long poll. Whoever asked for heartbeats gets them from here, since the answer comes in one piece."""
+        params = {"feed": "longpoll", "since": self.since, "heartbeat": max(1, round(self._beat() * 1000))}
+        if self.accept is None and self.limit is not None:
+            params["limit"] = self.limit
+        request = asyncio.ensure_future(self._fetch(params, MAX_ANSWER))
+        loop = asyncio.get_running_loop()
+        try:
+            while not request.done():
+                beat = loop.time() + self._beat()
+                wait = (beat if ends is None else min(beat, ends)) - loop.time()
+                await asyncio.wait((request,), timeout=max(wait, 0))
+                if not request.done():
+                    if ends is not None and loop.time() >= ends:
+                        raise TimeoutError
+                    yield ChangesPage([], self.since, None)
+            answer, _ = request.result()
+        finally:
+            request.cancel()
+            await asyncio.gather(request, return_exceptions=True)
+        with self.client.shape():
+            wanted = self._judge(answer["results"])
+            if self.limit != 0:
+                self.since = _seq(answer["last_seq"])
+        yield ChangesPage(wanted, self.since, answer.get("pending"))
+
+
+def _seq(value: Any) -> Seq:
+    """A sequence of an answer: CouchDB 1 and PouchDB have numbers, some servers arrays, all of them opaque."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)):
+        return str(value)
+    if value is None:
+        raise TypeError("a sequence is null")
+    return jsonio.dumps(value).decode()
