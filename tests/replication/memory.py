@@ -105,7 +105,7 @@ class MemoryDatabase:
         body = {key: value for key, value in doc.items() if key not in ("_rev", "_attachments")}
         stored: dict[str, tuple[dict[str, Any], bytes]] = {}
         for name, entry in doc.get("_attachments", {}).items():
-            data = entry["data"] if "data" in entry else self.docs[doc["_id"]][parent][2][name][1]
+            data = entry["data"] if "data" in entry else self.docs[doc["_id"]][doc["_rev"]][2][name][1]
             digest = "md5-" + hashlib.md5(data).hexdigest()
             meta = {"content_type": entry["content_type"], "digest": digest, "length": len(data)}
             stored[name] = (meta, data)
@@ -170,10 +170,10 @@ class MemoryDatabase:
         if revs:
             doc["_revisions"] = {"start": generation(rev), "ids": [r.partition("-")[2] for r in history]}
         if stored:
-            mode: Callable[[bytes], dict[str, Any]] = lambda data: (
-                {"data": data} if attachments == "bytes" else {"stub": True}
-            )
-            doc["_attachments"] = {name: {**meta, **mode(data)} for name, (meta, data) in stored.items()}
+            doc["_attachments"] = {
+                name: {**meta, **({"data": data} if attachments == "bytes" else {"stub": True})}
+                for name, (meta, data) in stored.items()
+            }
         return doc
 
     async def bulk_get(
@@ -198,7 +198,9 @@ class MemoryDatabase:
             if missing:
                 highest = max(map(generation, missing))
                 ancestors = [rev for rev in self.leaves(doc_id) if generation(rev) < highest]
-                result[doc_id] = {"missing": missing, **({"possible_ancestors": ancestors} if ancestors else {})}
+                result[doc_id] = {"missing": missing}
+                if ancestors:
+                    result[doc_id]["possible_ancestors"] = ancestors
         return result
 
     def changes(self, **options: Any) -> Changes:

@@ -207,9 +207,10 @@ async def test_a_server_that_can_not_start_in_the_middle_is_read_from_the_start(
     fetch = source.get_attachment
 
     async def whole(doc_id: str, name: str, *, start: int = 0, **options: Any) -> Attachment:
-        return drop(await fetch(doc_id, name, start=0, **options))
+        dropped: Attachment = drop(await fetch(doc_id, name, start=0, **options))
+        return dropped
 
-    source.get_attachment = whole  # type: ignore[method-assign, assignment]
+    source.get_attachment = whole  # type: ignore[method-assign]
     assert await attempt(source, target) is None
     assert starts == [0, 0]
     assert target.state() == source.state()

@@ -23,7 +23,7 @@ def row(**changed: Any) -> dict[str, Any]:
     return {"seq": "1", "id": "x", "changes": [{"rev": REV}], **changed}
 
 
-GARBAGE = [
+GARBAGE: list[Any] = [
     None,
     7,
     "row",

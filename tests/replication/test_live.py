@@ -45,7 +45,8 @@ async def test_live_replication_carries_later_changes_and_waits_without_a_reques
     await state(live, "idle")
     assert target.state() == source.state()
     await until(lambda: bool(target.locals))  # there were enough for a checkpoint at once
-    source.calls.clear(), target.calls.clear()
+    source.calls.clear()
+    target.calls.clear()
     await settle()
     assert not source.calls and not target.calls
     fill(source, 1, start=250)
@@ -308,7 +309,8 @@ async def test_an_error_that_nobody_awaits_is_kept_in_the_progress(
 
 
 async def test_sync_carries_both_ways_and_sums_up(replicator: PipelinedReplicator, source: Any, target: Any) -> None:
-    fill(source, 100), fill(target, 150, start=100)
+    fill(source, 100)
+    fill(target, 150, start=100)
     both = replicator.sync(source, target)
     seen = [progress async for progress in both]
     assert seen[-1].state == "complete" and seen[-1].ok
@@ -320,7 +322,8 @@ async def test_sync_carries_both_ways_and_sums_up(replicator: PipelinedReplicato
 
 async def test_live_sync_settles_and_does_not_echo(replicator: PipelinedReplicator, source: Any, target: Any) -> None:
     both = replicator.sync(source, target, LIVE)
-    fill(source, 10), fill(target, 10, start=10)
+    fill(source, 10)
+    fill(target, 10, start=10)
     await until(lambda: len(source.docs) == len(target.docs) == 20)
     await until(lambda: both.progress.state == "idle")
     assert both.progress.docs_written == 20

@@ -62,7 +62,8 @@ async def test_a_second_run_with_nothing_new_costs_five_requests_however_much_th
 ) -> None:
     fill(source, 3000)
     await run(replicator, source, target)
-    source.calls.clear(), target.calls.clear()
+    source.calls.clear()
+    target.calls.clear()
     progress = await run(replicator, source, target)
     assert sorted(source.calls) == ["changes", "get", "id"]
     assert sorted(target.calls) == ["get", "id"]
@@ -89,7 +90,8 @@ async def test_a_run_goes_on_from_the_checkpoint_of_the_last(
 async def test_what_the_target_has_already_is_not_fetched(
     replicator: PipelinedReplicator, source: MemoryDatabase, target: MemoryDatabase
 ) -> None:
-    fill(source, 100), fill(target, 100)
+    fill(source, 100)
+    fill(target, 100)
     progress = await run(replicator, source, target)
     assert progress.missing_checked == 100
     assert progress.docs_read == 0
@@ -148,7 +150,8 @@ async def test_design_documents_travel_with_a_share_only_when_asked_for(
     replicator: PipelinedReplicator, source: MemoryDatabase, target: MemoryDatabase, share: str
 ) -> None:
     (source if share == "source" else target).name = "webrtc://hub/share"
-    source.edit({"_id": "_design/app", "views": {}}), fill(source, 1)
+    source.edit({"_id": "_design/app", "views": {}})
+    fill(source, 1)
     await run(replicator, source, target)
     assert sorted(target.docs) == ["doc-00000"]
     await run(replicator, source, target, design_docs=True)
@@ -337,7 +340,7 @@ async def test_a_checkpoint_that_one_side_lost_is_not_believed(
 ) -> None:
     fill(source, 20)
     await run(replicator, source, target)
-    target.docs.clear(), target.known.clear(), target.log.clear(), target.locals.clear()
+    target.docs, target.known, target.log, target.locals = {}, {}, {}, {}
     await run(replicator, source, target)
     assert target.state() == source.state()
 
