@@ -15,6 +15,9 @@ _POLL = 1.0
 # Milliseconds for which notifications are gathered: a commit writes the WAL several times within one.
 _GATHER = 10
 _STEP = 2
+# Seconds after a notification at which to look once more: it tells of the write to the WAL, but the commit shows only
+# after the WAL was synced, by a change of the mapped index that no notification tells of.
+_AGAIN = (0.003, 0.01, 0.025, 0.06, 0.15, 0.4)
 
 
 class Signal:
@@ -70,6 +73,7 @@ class FileWatch:
         self._users = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._stop = asyncio.Event()
+        self._again: list[asyncio.TimerHandle] = []
 
     def __enter__(self) -> None:
         self._users += 1
@@ -88,6 +92,8 @@ class FileWatch:
     async def aclose(self) -> None:
         """End the tasks, and wait for their threads."""
         self._stop.set()
+        for handle in self._again:
+            handle.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
 
@@ -107,6 +113,13 @@ class FileWatch:
                 raise_interrupt=False,
             ):
                 self._look()
+                self._look_again()
+
+    def _look_again(self) -> None:
+        loop = asyncio.get_running_loop()
+        for handle in self._again:
+            handle.cancel()
+        self._again = [loop.call_later(pause, self._look) for pause in _AGAIN]
 
     async def _polled(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
