@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import apsw
 
@@ -46,7 +46,7 @@ _ENCODE_HERE = 100
 
 
 class Storage(StoredIndexes):
-    """One open database file, or one in memory. Made by :func:`open_storage`.
+    """One open database file, or one in memory. Made by :meth:`open`.
 
     It belongs to the event loop in which it was opened.
     """
@@ -67,6 +67,57 @@ class Storage(StoredIndexes):
         self._watch: FileWatch | None = None
         if location.path is not None:
             self._watch = FileWatch(location.path, self._look)
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | Path,
+        *,
+        create: bool = True,
+        durability: Durability = "full",
+        auto_compaction: bool = False,
+        max_document_size: int = edits.MAX_DOCUMENT_SIZE,
+        busy_timeout: float = 30.0,
+        runner: FunctionRunner | None = None,
+        vfs: str | None = None,
+    ) -> Self:
+        """Open a database file, or make it.
+
+        Args:
+            path: The file, or ``":memory:"`` for a database of its own in memory.
+            create: Make the file when there is none.
+            durability: ``"full"``: a write that was acknowledged survives a power cut. ``"normal"``: it survives a
+                process that is killed; after a power cut the last writes may be gone, the file is consistent.
+            auto_compaction: Drop the body of a revision as soon as it is no leaf any more.
+            max_document_size: Bytes of a document's JSON without its attachments.
+            busy_timeout: Seconds to wait while another process writes.
+            runner: Runs the filter functions of design documents.
+            vfs: The SQLite VFS, by name.
+
+        Raises:
+            DatabaseNotFound: when there is none, and ``create`` is false, or its folder does not exist.
+            NotADatabase, SchemaTooNew: the file was not touched.
+            ReadOnlyDatabase, CorruptDatabase, DatabaseBusy, StorageError
+        """
+        file = None if str(path) == ":memory:" else Path(path)
+
+        def start() -> Location:
+            location = locate(file, durability=durability, busy_timeout=busy_timeout, vfs=vfs)
+            if file is not None and not create and not file.exists():
+                raise DatabaseNotFound(f"There is no database {file}.")
+            return location
+
+        location = await asyncio.to_thread(start)
+        storage = cls(location, auto_compaction=auto_compaction, max_document_size=max_document_size, runner=runner)
+        opening = asyncio.ensure_future(asyncio.to_thread(storage._start))
+        try:
+            await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            with suppress(Exception):
+                await opening
+                await storage.close()
+            raise
+        return storage
 
     def _start(self) -> None:
         """Open the connections; runs in a thread."""
@@ -419,51 +470,4 @@ class Storage(StoredIndexes):
         self._signal.raise_()
 
 
-async def open_storage(
-    path: str | Path,
-    *,
-    create: bool = True,
-    durability: Durability = "full",
-    auto_compaction: bool = False,
-    max_document_size: int = edits.MAX_DOCUMENT_SIZE,
-    busy_timeout: float = 30.0,
-    runner: FunctionRunner | None = None,
-    vfs: str | None = None,
-) -> Storage:
-    """Open a database file, or make it.
-
-    Args:
-        path: The file, or ``":memory:"`` for a database of its own in memory.
-        create: Make the file when there is none.
-        durability: ``"full"``: a write that was acknowledged survives a power cut. ``"normal"``: it survives a process
-            that is killed; after a power cut the last writes may be gone, the file is consistent.
-        auto_compaction: Drop the body of a revision as soon as it is no leaf any more.
-        max_document_size: Bytes of a document's JSON without its attachments.
-        busy_timeout: Seconds to wait while another process writes.
-        runner: Runs the filter functions of design documents.
-        vfs: The SQLite VFS, by name.
-
-    Raises:
-        DatabaseNotFound: when there is none, and ``create`` is false, or its folder does not exist.
-        NotADatabase, SchemaTooNew: the file was not touched.
-        ReadOnlyDatabase, CorruptDatabase, DatabaseBusy, StorageError
-    """
-    file = None if str(path) == ":memory:" else Path(path)
-
-    def start() -> Location:
-        location = locate(file, durability=durability, busy_timeout=busy_timeout, vfs=vfs)
-        if file is not None and not create and not file.exists():
-            raise DatabaseNotFound(f"There is no database {file}.")
-        return location
-
-    location = await asyncio.to_thread(start)
-    storage = Storage(location, auto_compaction=auto_compaction, max_document_size=max_document_size, runner=runner)
-    opening = asyncio.ensure_future(asyncio.to_thread(storage._start))
-    try:
-        await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        with suppress(Exception):
-            await opening
-            await storage.close()
-        raise
-    return storage
+open_storage = Storage.open
