@@ -273,3 +273,12 @@ def format_selector(node: Node) -> dict[str, Any]:
     if node.negated:
         condition = {"$not": condition}
     return {format_path(node.path): condition} if node.path else condition
+
+
+def has_patterns(node: Node) -> bool:
+    """Whether there is a regular expression in it: then matching may take long, and belongs in a thread."""
+    if isinstance(node, Condition):
+        return node.operator == "$regex" or (node.part is not None and has_patterns(node.part))
+    if isinstance(node, Not):
+        return has_patterns(node.part)
+    return any(map(has_patterns, node.parts))

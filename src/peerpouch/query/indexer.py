@@ -1,0 +1,98 @@
+"""Bringing indexes up to date from the changes feed.
+
+An index is as of a sequence. To bring it up to date, the changes since then are read in batches; each batch's documents
+are mapped to rows, off the event loop, and written together with the sequence up to which they go, in one transaction.
+So a crash, or a cancelled caller, loses at most the batch in hand.
+
+Other processes may bring the same index up to date at the same time. A batch is written only if the index is still
+where its changes were read from, so rows of an older state never replace those of a newer one; who was slower reads
+again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final
+from weakref import WeakValueDictionary
+
+from peerpouch.ports import Document, Documents, IndexStore, Seq
+
+BATCH: Final = 500
+"""Documents mapped at a time. With documents of the largest size the feed's own limit of bytes ends a page earlier."""
+
+Rows = Sequence[tuple[bytes, bytes | None]]
+MapDocuments = Callable[[list[Document]], Awaitable[Sequence[Rows]]]
+"""Gives the rows of each document, in order."""
+
+
+class Indexer:
+    """Brings the indexes of one database up to date, each by one task at a time."""
+
+    def __init__(self, documents: Documents, store: IndexStore) -> None:
+        self._documents = documents
+        self._store = store
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def refresh(self, index: str, map_documents: MapDocuments, *, design_docs: bool = False) -> Seq:
+        """Bring an index up to date, or make it. Gives the sequence that it is at.
+
+        Args:
+            map_documents: What makes its rows. The index's name must change when this does.
+            design_docs: Whether design documents are in it.
+        """
+        lock = self._locks.setdefault(index, asyncio.Lock())
+        async with lock:
+            while True:
+                state = await self._store.index_state(index)
+                since = None if state is None else state.seq
+                reached = await self._catch_up(index, since, map_documents, design_docs)
+                if reached is not None:
+                    return reached
+
+    async def _catch_up(
+        self, index: str, since: Seq | None, map_documents: MapDocuments, design_docs: bool
+    ) -> Seq | None:
+        """Go on from ``since``; ``None`` when somebody else moved the index meanwhile."""
+        async with self._documents.changes(since=since or "0", include_docs=True, batch_size=BATCH) as feed:
+            async for page in feed.pages():
+                if page.last_seq == since or (since is not None and not page.results and not page.pending):
+                    # Nothing new: writing the sequence alone would cost a transaction for each query.
+                    continue
+                rows: dict[str, Rows] = {change["id"]: () for change in page.results}
+                docs: list[Document] = []
+                for change in page.results:
+                    if "doc" in change and not change.get("deleted") and _wanted(change["id"], design_docs):
+                        docs.append(change["doc"])
+                rows.update(await _map(docs, map_documents))
+                if not await self._store.update_index(index, rows, since=since, upto=page.last_seq):
+                    return None
+                since = page.last_seq
+        if since is None:
+            since = "0"
+            if not await self._store.update_index(index, {}, since=None, upto=since):
+                return None
+        return since
+
+
+def _wanted(doc_id: str, design_docs: bool) -> bool:
+    return design_docs or not doc_id.startswith("_design/")
+
+
+async def _map(docs: list[Document], map_documents: MapDocuments) -> Mapping[str, Rows]:
+    if not docs:
+        return {}
+    mapped = await map_documents(docs)
+    return {doc["_id"]: rows for doc, rows in zip(docs, mapped, strict=True)}
+
+
+def in_thread(rows_of: Callable[[Document], Rows]) -> MapDocuments:
+    """Map with a plain function, in a thread."""
+
+    def run(docs: list[Document]) -> list[Rows]:
+        return [rows_of(doc) for doc in docs]
+
+    async def map_documents(docs: list[Document]) -> Sequence[Rows]:
+        return await asyncio.to_thread(run, docs)
+
+    return map_documents

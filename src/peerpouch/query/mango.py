@@ -1,0 +1,243 @@
+"""Mango queries over a database's documents and its stored indexes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from peerpouch.core.fields import Projection, Sort, compile_fields, parse_sort
+from peerpouch.core.mango import All, Node, format_selector, has_patterns, parse_selector
+from peerpouch.core.selector import Matcher, compile_selector
+from peerpouch.errors import BadRequest, Conflict, NotFound
+from peerpouch.ports import Document, Documents, FindResult, IndexStore
+from peerpouch.query.definitions import DESIGN, LANGUAGE, PRIMARY, MangoIndex, design_id, indexes_of, new_index
+from peerpouch.query.indexer import Indexer, in_thread
+from peerpouch.query.planner import Plan, make_plan
+from peerpouch.query.scans import Batch, Scan, open_scan
+
+_FIRST_BATCH: Final = 50
+_LARGEST_BATCH: Final = 1000
+# Up to so many documents are matched where the caller runs: going to a thread and back costs as much.
+_MATCH_HERE: Final = 50
+_TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What ``find`` was asked for, checked."""
+
+    selector: Mapping[str, Any]
+    node: Node
+    fields: Sequence[str] | None
+    project: Projection | None
+    sort: Sort
+    limit: int | None
+    skip: int
+    use_index: str | Sequence[str] | None
+
+
+def parse_query(
+    selector: Mapping[str, Any],
+    fields: Sequence[str] | None,
+    sort: Sequence[str | Mapping[str, str]] | None,
+    limit: int | None,
+    skip: int,
+    use_index: str | Sequence[str] | None,
+) -> Query:
+    """Check the arguments of a query.
+
+    Raises:
+        BadRequest, InvalidSelector
+    """
+    for name, number in (("limit", limit), ("skip", skip)):
+        if number is not None and (type(number) is not int or number < 0):
+            raise BadRequest(f"{name} is {number!r}; it must be an integer, zero or more.")
+    node = parse_selector(selector)
+    return Query(selector, node, fields, compile_fields(fields), parse_sort(sort), limit, skip, use_index or None)
+
+
+class MangoQueries:
+    """Queries and indexes of one database."""
+
+    def __init__(self, documents: Documents, store: IndexStore, indexer: Indexer) -> None:
+        self._documents = documents
+        self._store = store
+        self._indexer = indexer
+
+    async def find(self, query: Query, bookmark: str | None, execution_stats: bool) -> FindResult:
+        """See :meth:`peerpouch.ports.Queries.find`."""
+        started = time.perf_counter()
+        plan = await self._plan(query)
+        scan = open_scan(self._documents, self._store, plan, bookmark)
+        if not plan.index.primary:
+            await self._refresh(plan.index)
+        docs, last = await self._collect(query, plan, scan)
+        result: FindResult = {"docs": docs, "bookmark": "nil" if last is None else last}
+        if plan.warning is not None:
+            result["warning"] = plan.warning
+        if execution_stats:
+            result["execution_stats"] = {
+                "total_keys_examined": scan.keys_examined,
+                "total_docs_examined": scan.docs_examined,
+                "total_quorum_docs_examined": 0,
+                "results_returned": len(docs),
+                "execution_time_ms": round((time.perf_counter() - started) * 1000, 3),
+            }
+        return result
+
+    async def _collect(self, query: Query, plan: Plan, scan: Scan) -> tuple[list[Document], str | None]:
+        matches = compile_selector(All((query.node, plan.condition)))
+        project = query.project
+        heavy = has_patterns(query.node) or has_patterns(plan.condition)
+        skip, left = query.skip, query.limit
+        docs: list[Document] = []
+        last: Any = None
+        size = _LARGEST_BATCH if left is None else min(max(left + skip, _FIRST_BATCH), _LARGEST_BATCH)
+        while left != 0:
+            batch = await self._read(scan, size, plan.index)
+            if batch is None:
+                break
+            found = await _matching(batch, matches, heavy)
+            if skip:
+                found, skip = found[skip:], max(0, skip - len(found))
+            if left is not None:
+                found = found[:left]
+                left -= len(found)
+            if found:
+                last = found[-1][0]
+                docs += [doc if project is None else project(doc) for _, doc in found]
+            size = min(size * 2, _LARGEST_BATCH)
+        return docs, None if last is None else scan.bookmark(last)
+
+    async def _read(self, scan: Scan, size: int, index: MangoIndex) -> Batch | None:
+        try:
+            return await scan.read(size)
+        except NotFound:
+            # The index was dropped since it was brought up to date: view_cleanup, by somebody who saw no use for it.
+            await self._refresh(index)
+            return await scan.read(size)
+
+    async def explain(self, query: Query) -> Document:
+        """See :meth:`peerpouch.ports.Queries.explain`."""
+        plan = await self._plan(query)
+        fields: Any = "all_fields" if query.project is None else list(query.fields or ())
+        direction = "rev" if plan.descending else "fwd"
+        use_index = [query.use_index] if isinstance(query.use_index, str) else list(query.use_index or ())
+        result: Document = {
+            "dbname": self._documents.name,
+            "index": plan.index.as_json(),
+            "partitioned": False,
+            "selector": format_selector(query.node),
+            "opts": {
+                "use_index": use_index,
+                "bookmark": "nil",
+                "limit": query.limit,
+                "skip": query.skip,
+                "sort": {name: way for part in query.sort.as_json() for name, way in part.items()},
+                "fields": [] if query.project is None else fields,
+                "conflicts": False,
+            },
+            "limit": query.limit,
+            "skip": query.skip,
+            "fields": fields,
+            "mrargs": {
+                "include_docs": True,
+                "view_type": "map",
+                "reduce": False,
+                "start_key": plan.high if plan.descending else plan.low,
+                "end_key": plan.low if plan.descending else plan.high,
+                "direction": direction,
+            },
+        }
+        if plan.warning is not None:
+            result["warning"] = plan.warning
+        return result
+
+    async def create_index(
+        self,
+        fields: Sequence[str | Mapping[str, str]],
+        name: str | None,
+        ddoc: str | None,
+        partial: Mapping[str, Any] | None,
+    ) -> Document:
+        """See :meth:`peerpouch.ports.Queries.create_index`."""
+        index = new_index(fields, name, ddoc, partial)
+        assert index.ddoc is not None
+        result = {"result": "created", "id": index.ddoc, "name": index.name}
+        for attempt in range(_TRIES):
+            doc = await self._design_doc(index.ddoc)
+            if doc.setdefault("language", LANGUAGE) != LANGUAGE:
+                raise BadRequest(
+                    f"{index.ddoc} is of the language {doc['language']!r}: give the index a design document of its own."
+                )
+            views = doc.setdefault("views", {})
+            same = [other for other in indexes_of([doc]) if other.name == index.name]
+            if same and same[0].store_name == index.store_name:
+                return {**result, "result": "exists"}
+            views[index.name] = index.as_view()
+            if await self._put(doc, attempt):
+                return result
+        raise Conflict(f"{index.ddoc} is being changed by others all the time.")
+
+    async def get_indexes(self) -> Document:
+        """See :meth:`peerpouch.ports.Queries.get_indexes`."""
+        indexes = [PRIMARY, *await self.indexes()]
+        return {"total_rows": len(indexes), "indexes": [index.as_json() for index in indexes]}
+
+    async def delete_index(self, ddoc: str, name: str) -> None:
+        """See :meth:`peerpouch.ports.Queries.delete_index`."""
+        doc_id = design_id(ddoc)
+        for attempt in range(_TRIES):
+            doc = await self._design_doc(doc_id)
+            views = doc.get("views")
+            if doc.get("language") != LANGUAGE or type(views) is not dict or name not in views:
+                raise NotFound(f"There is no index {name!r} in {doc_id}.")
+            del views[name]
+            if not views:
+                doc = {"_id": doc_id, "_rev": doc["_rev"], "_deleted": True}
+            if await self._put(doc, attempt):
+                return
+        raise Conflict(f"{doc_id} is being changed by others all the time.")
+
+    async def indexes(self) -> list[MangoIndex]:
+        """All json indexes of the database's design documents."""
+        return indexes_of(await self.design_docs())
+
+    async def design_docs(self) -> list[Document]:
+        """All design documents."""
+        docs: list[Document] = []
+        async for row in self._documents.all_docs(startkey=DESIGN, endkey="_design0", include_docs=True):
+            doc = row.get("doc")
+            if doc is not None:
+                docs.append(doc)
+        return docs
+
+    async def _plan(self, query: Query) -> Plan:
+        return make_plan(query.node, query.sort, await self.indexes(), query.use_index)
+
+    async def _refresh(self, index: MangoIndex) -> None:
+        await self._indexer.refresh(index.store_name, in_thread(index.rows_of()))
+
+    async def _design_doc(self, doc_id: str) -> Document:
+        try:
+            return await self._documents.get(doc_id)
+        except NotFound:
+            return {"_id": doc_id}
+
+    async def _put(self, doc: Document, attempt: int) -> bool:
+        """Whether it was written; on a conflict the caller reads again."""
+        try:
+            await self._documents.put(doc)
+        except Conflict:
+            return False
+        return True
+
+
+async def _matching(batch: Batch, matches: Matcher, heavy: bool) -> Batch:
+    def run() -> Batch:
+        return [item for item in batch if matches(item[1])]
+
+    return run() if len(batch) <= _MATCH_HERE and not heavy else await asyncio.to_thread(run)

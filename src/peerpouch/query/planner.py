@@ -1,0 +1,260 @@
+"""Which index serves a query, and which part of it has to be read.
+
+An index holds the documents that have all of its columns (and match its partial filter). So it serves a selector only
+if whatever matches has these fields: each must be required by a condition, or be sorted by. A sort needs an index in
+its order; leading columns that an ``$eq`` fixes don't disturb it. (CouchDB documentation, "/db/_find", "Sort Syntax";
+``mango_idx_view.erl``, ``is_usable`` and ``can_use_sort``.)
+
+The range of an index that is read is a superset of what matches; every document is matched against the selector
+afterwards. So the planner may be careless about what it can't express, never about what it leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from peerpouch.core.collation import HIGHEST, LOWEST, encode_key, encode_prefix
+from peerpouch.core.fields import MISSING, Path, Sort
+from peerpouch.core.mango import EVERYTHING, All, AnyOf, Condition, Node, format_selector
+from peerpouch.errors import BadRequest, NoUsableIndex
+from peerpouch.query.definitions import ID_PATH, PRIMARY, MangoIndex, design_id, encode_column
+
+NO_INDEX: Final = "No matching index found, create an index to optimize query time."
+
+# The bytes between which all strings lie, among encoded keys.
+_STRINGS = (b"\x40", b"\x41")
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The part of one column that can match, as encoded bytes: ``start <= column``, and ``column < end``.
+
+    ``low`` and ``high`` are the operands that the bounds come from, to be shown, ``fixed`` the key of an ``$eq``.
+    """
+
+    start: bytes = LOWEST
+    end: bytes = HIGHEST
+    fixed: bytes | None = None
+    low: Any = MISSING
+    high: Any = MISSING
+
+    @property
+    def empty(self) -> bool:
+        return self.start >= self.end
+
+    def sides(self, path: Path) -> int:
+        """How many ends are bounded, of what a column can hold."""
+        lowest, highest = _STRINGS if path == ID_PATH else (b"\x10", HIGHEST)
+        return (self.start > lowest) + (self.end < highest)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What will be read.
+
+    Attributes:
+        index: The primary one, by ``_id``, when no other serves.
+        start, end: Encoded bounds of the index's keys; for the primary index, of ``_id`` alone.
+        ids: For the primary index the lowest and the highest id, inclusive.
+        low, high: The same bounds as JSON, to be shown.
+        descending: The direction.
+        condition: What documents have to match besides the selector, because the index was asked for by name.
+        warning: What the user should know.
+        score: How it compares with others; smaller is better.
+    """
+
+    index: MangoIndex
+    start: bytes
+    end: bytes
+    ids: tuple[str | None, str | None]
+    low: list[Any]
+    high: list[Any]
+    descending: bool
+    condition: Node
+    warning: str | None
+    score: tuple[Any, ...]
+
+    @property
+    def empty(self) -> bool:
+        return self.start >= self.end
+
+
+def conjuncts(node: Node) -> Iterator[Node]:
+    """The parts that all have to match."""
+    if isinstance(node, All):
+        for part in node.parts:
+            yield from conjuncts(part)
+    else:
+        yield node
+
+
+def requires(node: Node, path: Path) -> bool:
+    """Whether whatever matches has a value at this path."""
+    if isinstance(node, Condition):
+        exists_not = node.operator == "$exists" and not node.operand
+        return not exists_not and node.path[: len(path)] == path
+    if isinstance(node, All):
+        return any(requires(part, path) for part in node.parts)
+    if isinstance(node, AnyOf):
+        return all(requires(part, path) for part in node.parts)
+    return False
+
+
+def bounds_of(node: Node, path: Path) -> Bounds:
+    """What the conditions on a column leave of it."""
+    bounds = Bounds()
+    for part in conjuncts(node):
+        if isinstance(part, Condition) and part.path == path and not part.negated:
+            bounds = _narrow(bounds, part)
+    return bounds
+
+
+def _narrow(bounds: Bounds, condition: Condition) -> Bounds:
+    operator, operand = condition.operator, condition.operand
+    if operator not in _RANGES:
+        return bounds
+    key = encode_column(condition.path, operand)
+    start, end = _RANGES[operator](key)
+    narrowed = bounds
+    if start > bounds.start:
+        narrowed = replace(narrowed, start=start, low=operand)
+    if end < bounds.end:
+        narrowed = replace(narrowed, end=end, high=operand + "\uffff" if operator == "$beginsWith" else operand)
+    return replace(narrowed, fixed=key) if operator == "$eq" else narrowed
+
+
+# A value's bytes are followed by the end or by a tag, both below HIGHEST; only a larger number goes on with more.
+# A string's beginning is its bytes without the terminator, and FF is above all that can follow.
+_RANGES: Final[dict[str, Callable[[bytes], tuple[bytes, bytes]]]] = {
+    "$eq": lambda key: (key, key + HIGHEST),
+    "$gte": lambda key: (key, HIGHEST),
+    "$gt": lambda key: (key + HIGHEST, HIGHEST),
+    "$lte": lambda key: (LOWEST, key + HIGHEST),
+    "$lt": lambda key: (LOWEST, key),
+    "$beginsWith": lambda key: (key[:-1], key[:-1] + b"\xff"),
+}
+
+
+def id_range(node: Node) -> tuple[str | None, str | None]:
+    """The lowest and the highest document id that can match, both inclusive, by their bytes."""
+    low, high = None, None
+    for part in conjuncts(node):
+        if not isinstance(part, Condition) or part.path != ID_PATH or part.negated or type(part.operand) is not str:
+            continue
+        if part.operator in ("$eq", "$gt", "$gte", "$beginsWith"):
+            low = part.operand if low is None else max(low, part.operand)
+        top = part.operand if part.operator in ("$eq", "$lt", "$lte") else None
+        if part.operator == "$beginsWith":
+            top = _after_prefix(part.operand)
+        if top is not None:
+            high = top if high is None else min(high, top)
+    return low, high
+
+
+def _after_prefix(prefix: str) -> str | None:
+    """The first text, by code points, behind all that begin with this; ``None`` when there is none."""
+    trimmed = prefix.rstrip("\U0010ffff")
+    if not trimmed:
+        return None
+    following = ord(trimmed[-1]) + 1
+    # Surrogates are no characters of a text.
+    return trimmed[:-1] + chr(0xE000 if following == 0xD800 else following)
+
+
+def make_plan(
+    node: Node, sort: Sort, indexes: Sequence[MangoIndex], use_index: str | Sequence[str] | None = None
+) -> Plan:
+    """The best plan.
+
+    Raises:
+        NoUsableIndex: when no index has the order that is asked for.
+        BadRequest: when ``use_index`` is malformed.
+    """
+    plans = [plan for index in (PRIMARY, *indexes) if (plan := _plan_for(index, node, sort, named=False)) is not None]
+    warning = None
+    if use_index is not None:
+        chosen = [plan for index in _named(use_index, indexes) if (plan := _plan_for(index, node, sort, named=True))]
+        if chosen:
+            return min(chosen, key=lambda plan: plan.score)
+        warning = f"{_label(use_index)} was not used because it does not contain a valid index for this query."
+    if not plans:
+        raise NoUsableIndex()
+    best = min(plans, key=lambda plan: plan.score)
+    warnings = [text for text in (warning, best.warning) if text]
+    return replace(best, warning="\n".join(warnings) or None)
+
+
+def _plan_for(index: MangoIndex, node: Node, sort: Sort, *, named: bool) -> Plan | None:
+    """How this index would serve, or ``None``. A partial index that is not asked for by name must be implied."""
+    wanted = {part.path for part in sort.fields}
+    for path in index.columns:
+        if path not in wanted and path not in (ID_PATH, ("_rev",)) and not requires(node, path):
+            return None
+    bounds = [bounds_of(node, path) for path in index.columns]
+    if not _in_order(index, bounds, sort):
+        return None
+    condition: Node = EVERYTHING
+    if index.partial is not None and not _implies(node, index.condition):
+        if not named:
+            return None
+        condition = index.condition
+    return _ranged(index, bounds, node, condition, sort.descending and bool(sort.fields))
+
+
+def _ranged(index: MangoIndex, bounds: Sequence[Bounds], node: Node, condition: Node, descending: bool) -> Plan:
+    fixed: list[bytes] = []
+    for part in bounds:
+        if part.fixed is None or part.empty:
+            break
+        fixed.append(part.fixed)
+    after = bounds[len(fixed)] if len(fixed) < len(bounds) else Bounds()
+    sides = after.sides(index.columns[len(fixed)]) if len(fixed) < len(bounds) else 0
+    shown = [*(part.low for part in bounds[: len(fixed)])]
+    low = shown if after.low is MISSING else [*shown, after.low]
+    high = [*shown, "<MAX>"] if after.high is MISSING else [*shown, after.high]
+    if index.primary:
+        start, end = max(bounds[0].start, _STRINGS[0]), min(bounds[0].end, _STRINGS[1])
+        # One document at most is better than any number of fixed columns; without bounds, any other index reads less.
+        score: tuple[Any, ...] = (-100 if fixed else 0, -sides, 0 if fixed or sides else 1, 1, "", "")
+        warning = None if fixed or sides else NO_INDEX
+        return Plan(index, start, end, id_range(node), low, high, descending, condition, warning, score)
+    prefix = encode_prefix(fixed)
+    start, end = prefix + after.start, prefix + after.end
+    if any(part.empty for part in bounds):
+        end = start
+    score = (-len(fixed), -sides, 0, len(bounds), index.ddoc, index.name)
+    return Plan(index, start, end, (None, None), low, high, descending, condition, None, score)
+
+
+def _in_order(index: MangoIndex, bounds: Sequence[Bounds], sort: Sort) -> bool:
+    wanted = [part.path for part in sort.fields]
+    columns = list(index.columns)
+    if not wanted:
+        return True
+    at = 0
+    while at < len(columns) and columns[at] != wanted[0] and bounds[at].fixed is not None:
+        at += 1
+    return columns[at : at + len(wanted)] == wanted
+
+
+def _implies(node: Node, condition: Node) -> bool:
+    """Whether every part of the condition stands in the selector, word for word."""
+    have = {encode_key(format_selector(part)) for part in conjuncts(node)}
+    return all(encode_key(format_selector(part)) in have for part in conjuncts(condition))
+
+
+def _named(use_index: str | Sequence[str], indexes: Sequence[MangoIndex]) -> list[MangoIndex]:
+    parts = [use_index] if isinstance(use_index, str) else list(use_index)
+    if not 1 <= len(parts) <= 2 or not all(type(part) is str for part in parts):
+        raise BadRequest("use_index must be a design document's name, or an array of that and an index's name.")
+    ddoc = design_id(parts[0])
+    found = [index for index in indexes if index.ddoc == ddoc]
+    if len(parts) == 2:
+        found = [index for index in found if index.name == parts[1]]
+    return found
+
+
+def _label(use_index: str | Sequence[str]) -> str:
+    return use_index if isinstance(use_index, str) else ", ".join(use_index)

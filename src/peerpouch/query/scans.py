@@ -1,0 +1,159 @@
+"""Documents in the order of an index, or of their ids, a batch at a time; each batch is a short read of its own."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from abc import ABC, abstractmethod
+from typing import Any
+
+from peerpouch.core import jsonio
+from peerpouch.errors import InvalidBookmark, InvalidJSON
+from peerpouch.ports import Document, Documents, IndexPosition, IndexRow, IndexStore
+from peerpouch.query.definitions import DESIGN
+from peerpouch.query.planner import Plan
+
+Batch = list[tuple[Any, Document]]
+"""Documents, each with what a bookmark has to remember of its place."""
+
+
+class Scan(ABC):
+    """Reads the range of a plan from its beginning, or from behind a bookmark, to its end."""
+
+    keys_examined = 0
+    docs_examined = 0
+
+    @abstractmethod
+    async def read(self, size: int) -> Batch | None:
+        """The next documents, about ``size`` of them; ``None`` at the end."""
+
+    @abstractmethod
+    def bookmark(self, place: Any) -> str:
+        """What :func:`open_scan` takes to go on behind a document."""
+
+
+def open_scan(documents: Documents, store: IndexStore, plan: Plan, bookmark: str | None) -> Scan:
+    """A scan of the plan's range.
+
+    Raises:
+        InvalidBookmark: when it is malformed, or of another index.
+    """
+    place = None if bookmark in (None, "", "nil") else _decode(bookmark)
+    name = "" if plan.index.primary else plan.index.store_name
+    if place is not None and place[0] != name:
+        raise InvalidBookmark("The bookmark is of a query that used another index.")
+    if plan.index.primary:
+        return _IdScan(documents, plan, place)
+    return _IndexScan(documents, store, plan, place)
+
+
+def _encode(*place: str) -> str:
+    return base64.urlsafe_b64encode(jsonio.dumps(place)).decode()
+
+
+def _decode(bookmark: Any) -> list[str]:
+    try:
+        place = jsonio.loads(base64.b64decode(bookmark.encode(), altchars=b"-_", validate=True))
+    except (AttributeError, UnicodeEncodeError, binascii.Error, InvalidJSON):
+        place = None
+    if type(place) is not list or len(place) not in (2, 3) or not all(type(part) is str for part in place):
+        raise InvalidBookmark(f"Invalid bookmark value: {bookmark!r:.80}")
+    # The primary index has no name, and a bookmark of it no key.
+    if (len(place) == 2) != (not place[0]):
+        raise InvalidBookmark(f"Invalid bookmark value: {bookmark!r:.80}")
+    return place
+
+
+class _IdScan(Scan):
+    """By document id, without design documents."""
+
+    def __init__(self, documents: Documents, plan: Plan, place: list[str] | None) -> None:
+        self._documents = documents
+        self._plan = plan
+        self._after = None if place is None else place[1]
+        self._done = plan.empty
+        low, high = plan.ids
+        self._first, self._last = (high, low) if plan.descending else (low, high)
+
+    async def read(self, size: int) -> Batch | None:
+        if self._done:
+            return None
+        after = self._after
+        # all_docs has no exclusive beginning: the last document of before comes once more.
+        limit = size if after is None else size + 1
+        listing = self._documents.all_docs(
+            startkey=self._first if after is None else after,
+            endkey=self._last,
+            descending=self._plan.descending,
+            limit=limit,
+            include_docs=True,
+        )
+        batch: Batch = []
+        seen = 0
+        async for page in listing.pages():
+            for row in page:
+                seen += 1
+                self._after = doc_id = row["id"]
+                doc = row.get("doc")
+                if doc is not None and doc_id != after and not doc_id.startswith(DESIGN):
+                    batch.append((doc_id, doc))
+        self._done = seen < limit
+        self.keys_examined += seen
+        self.docs_examined += len(batch)
+        return batch
+
+    def bookmark(self, place: Any) -> str:
+        return _encode("", place)
+
+
+class _IndexScan(Scan):
+    """By an index's keys. Documents that were deleted since the rows were read are left out."""
+
+    def __init__(self, documents: Documents, store: IndexStore, plan: Plan, place: list[str] | None) -> None:
+        self._documents = documents
+        self._store = store
+        self._name = plan.index.store_name
+        self._descending = plan.descending
+        self._start, self._end = IndexPosition(plan.start), IndexPosition(plan.end)
+        if place is not None:
+            try:
+                self._go_behind(IndexPosition(bytes.fromhex(place[1]), place[2]))
+            except ValueError:
+                raise InvalidBookmark("The bookmark is damaged.") from None
+
+    def _go_behind(self, position: IndexPosition) -> None:
+        # A document has one row in an index of this kind, with the ordinal 0.
+        if self._descending:
+            self._end = min(self._end, position)
+        else:
+            self._start = max(self._start, position._replace(ordinal=1))
+
+    async def read(self, size: int) -> Batch | None:
+        if self._start >= self._end:
+            return None
+        rows = await self._store.read_index(
+            self._name, start=self._start, end=self._end, descending=self._descending, limit=size
+        )
+        self.keys_examined += len(rows)
+        if len(rows) < size:
+            self._end = self._start
+        else:
+            self._go_behind(IndexPosition(rows[-1].key, rows[-1].doc_id))
+        docs = await self._fetch([row.doc_id for row in rows])
+        self.docs_examined += len(docs)
+        return [(row, docs[row.doc_id]) for row in rows if row.doc_id in docs]
+
+    async def _fetch(self, ids: list[str]) -> dict[str, Document]:
+        if not ids:
+            return {}
+        found: dict[str, Document] = {}
+        async for page in self._documents.all_docs(keys=ids, include_docs=True).pages():
+            for row in page:
+                doc = row.get("doc")
+                if doc is not None:
+                    found[row["key"]] = doc
+        return found
+
+    def bookmark(self, place: Any) -> str:
+        row: IndexRow = place
+        return _encode(self._name, row.key.hex(), row.doc_id)
