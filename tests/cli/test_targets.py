@@ -1,14 +1,13 @@
-"""Which database or share an argument means."""
+"""Which share an argument means."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from peerpouch.cli.targets import choose, existing, is_url
-from peerpouch.errors import BadRequest, DatabaseNotFound, ShareNotFound
+from peerpouch.cli.targets import choose
+from peerpouch.errors import BadRequest, ShareNotFound
 
 
 @dataclass(frozen=True)
@@ -47,23 +46,3 @@ def test_a_share_that_is_not_there_lists_those_that_are() -> None:
         choose([NOTES, BIRDS], "Cats", "hub.db")
     with pytest.raises(ShareNotFound, match="none"):
         choose([], "Cats", "hub.db")
-
-
-@pytest.mark.parametrize("url", ["webrtc://a/b", "https://user@host/db", "HTTP://host/db"])
-def test_urls_are_told_from_paths(url: str) -> None:
-    assert is_url(url)
-    assert existing(url) == url
-
-
-@pytest.mark.parametrize("path", ["notes.db", "./a/b.db", r"C:\notes.db", "C://notes.db", "http:notes"])
-def test_paths_are_told_from_urls(path: str) -> None:
-    assert not is_url(path)
-
-
-def test_a_missing_file_is_an_error_and_is_not_made(tmp_path: Path) -> None:
-    path = tmp_path / "notes.db"
-    with pytest.raises(DatabaseNotFound, match=r"notes\.db"):
-        existing(str(path))
-    assert not path.exists()
-    path.touch()
-    assert existing(str(path)) == str(path)

@@ -5,7 +5,7 @@ One module per command, loaded when the command is run, so that ``peerpouch --he
 * :mod:`.commands`: the group, its table of commands, and what turns the end of a command into an exit code;
 * :mod:`.demo`, :mod:`.share`, :mod:`.shares`, :mod:`.sync`, :mod:`.replicate`, :mod:`.info`, :mod:`.identity`;
 * :mod:`.running`: an event loop with Ctrl-C and SIGTERM; :mod:`.display`: tables, progress, JSON;
-* :mod:`.targets`: which database or share an argument means;
+* :mod:`.targets`: which share an argument means;
 * :mod:`.processes`: Python processes that are called by lines of JSON, for the demo.
 
 Exit codes: 0 done; 1 failed, or something differs; 2 wrong usage; 130 interrupted by Ctrl-C; 143 ended by SIGTERM.

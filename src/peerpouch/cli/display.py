@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from peerpouch.ports import Replication, ReplicationProgress
+from peerpouch.ports import ReplicationProgress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,7 +99,7 @@ class Rate:
 class ProgressView:
     """One line for each replication that goes on, on a terminal; nothing where stderr is not one, or with ``quiet``.
 
-    Use it in ``with``; call :meth:`follow` inside.
+    Use it in ``with``; take a :meth:`line` for each replication inside.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -171,15 +171,17 @@ class Line:
             pending="" if not progress.pending else f"{progress.pending:,} to go",
         )
 
-    async def follow(self, replication: Replication) -> ReplicationProgress:
-        """Show a replication until it ends; gives its result, or raises what ended it."""
-        try:
-            async for progress in replication:
-                self.update(progress)
-            result = await replication
-        except BaseException:
-            # Ctrl-C too: what is under way ends in order, with its checkpoint written.
-            await replication.cancel()
-            raise
-        self.update(result)
-        return result
+
+class States:
+    """Writes JSON lines for a live replication: one whenever its state changes, or it is up to date again."""
+
+    def __init__(self) -> None:
+        self._last: tuple[object, ...] | None = None
+
+    def heard(self, **progress: ReplicationProgress) -> None:
+        """Take what each direction is at; writes a line if that is news."""
+        news = tuple((each.state, each.state == "idle" and each.docs_written) for each in progress.values())
+        if news != self._last:
+            self._last = news
+            shown = {label: summary(each) for label, each in progress.items()}
+            write_json(next(iter(shown.values())) if len(shown) == 1 else shown, lines=True)

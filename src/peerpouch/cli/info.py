@@ -6,7 +6,6 @@ import click
 
 from peerpouch.cli.display import amount, write_json
 from peerpouch.cli.running import json_option, run
-from peerpouch.cli.targets import existing
 from peerpouch.ports import DatabaseInfo
 
 
@@ -15,7 +14,7 @@ from peerpouch.ports import DatabaseInfo
 @json_option
 def command(file: str, as_json: bool) -> None:
     """Show a database's counts, sequences and sizes. FILE may be a URL too."""
-    found = run(_info(existing(file)))
+    found = run(_info(file))
     if as_json:
         write_json(found)
         return
@@ -38,5 +37,5 @@ def command(file: str, as_json: bool) -> None:
 async def _info(file: str) -> DatabaseInfo:
     import peerpouch
 
-    async with peerpouch.open(file) as database:
+    async with peerpouch.open(file, create=False) as database:
         return await database.info()

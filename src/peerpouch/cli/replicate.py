@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from peerpouch.cli.display import ProgressView, amount, say, summary, write_json
+from peerpouch.cli.display import ProgressView, States, amount, say, summary, write_json
+from peerpouch.cli.links import path_of
 from peerpouch.cli.running import EXIT_FAILURE, EXIT_OK, json_option, run
-from peerpouch.cli.targets import existing
 from peerpouch.ports import ReplicationProgress
 
 
@@ -19,18 +19,30 @@ def command(source: str, target: str, live: bool, as_json: bool) -> int:
     """Replicate database A into database B.
 
     Each is a file, the URL of a CouchDB database, or the webrtc://… of a share. A file B is made if there is none. Only
-    what B lacks is sent, and a run that was cut off goes on where it was.
+    what B lacks is sent, and a run that was cut off goes on where it was. With --live --json, one object a line.
     """
-    return run(_replicate(existing(source), target, live=live, as_json=as_json))
+    return run(_replicate(source, target, live=live, as_json=as_json))
 
 
 async def _replicate(source: str, target: str, *, live: bool, as_json: bool) -> int:
     import peerpouch
 
-    async with peerpouch.open(source) as origin, peerpouch.open(target) as copy:
+    async with peerpouch.open(source, create=False) as origin, peerpouch.open(target) as copy:
+        path = await path_of(origin) or await path_of(copy)
+        states = States()
         with ProgressView(quiet=as_json) as view:
-            line = view.line("replicating")
-            result = await line.follow(peerpouch.replicate(origin, copy, live=live))
+            line = view.line("replicating", path)
+            replication = peerpouch.replicate(origin, copy, live=live)
+            try:
+                async for progress in replication:
+                    line.update(progress)
+                    if live and as_json:
+                        states.heard(replicated=progress)
+                result = await replication
+            finally:
+                # After Ctrl-C too: what is under way ends in order, with its checkpoint written.
+                await replication.cancel()
+            line.update(result)
     return finish({"replicated": result}, as_json=as_json)
 
 

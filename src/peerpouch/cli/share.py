@@ -10,7 +10,6 @@ import click
 
 from peerpouch.cli.display import say, write_json
 from peerpouch.cli.running import hub_option, identity_option, json_option, run
-from peerpouch.cli.targets import existing
 
 if TYPE_CHECKING:
     import peerpouch
@@ -42,7 +41,7 @@ def command(file: str, hub: str, name: str, info: Any, read_only: bool, identity
     The share is announced in HUB, under NAME. Whoever opens it connects to this process, peer to peer.
     With --json, one object a line: the share, then everybody who opens it.
     """
-    run(_share(existing(file), hub, name, info, read_only=read_only, identity=identity, as_json=as_json))
+    run(_share(file, hub, name, info, read_only=read_only, identity=identity, as_json=as_json))
 
 
 async def _share(
@@ -58,7 +57,7 @@ async def _share(
             say(f"opened by {event.peer.fingerprint}{told}")
 
     own = peerpouch.Identity.load(identity)
-    async with peerpouch.open(file) as database, peerpouch.Hub(hub, identity=own) as meeting:
+    async with peerpouch.open(file, create=False) as database, peerpouch.Hub(hub, identity=own) as meeting:
         share = await meeting.share_database(
             database, name=name, info=info, on_remote=opened, access="read-only" if read_only else "read-write"
         )

@@ -1,16 +1,11 @@
-"""Which database or share an argument means."""
+"""Which share an argument means."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Protocol, TypeVar
 
-from peerpouch.errors import BadRequest, DatabaseNotFound, ShareNotFound
-
-# A scheme of two characters or more, so that `C:\notes.db` stays a path.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+from peerpouch.errors import BadRequest, ShareNotFound
 
 
 class Listed(Protocol):
@@ -27,22 +22,6 @@ class Listed(Protocol):
 
 
 AnyShare = TypeVar("AnyShare", bound=Listed)
-
-
-def is_url(target: str) -> bool:
-    """Whether it is a URL, ``webrtc://…`` of a share included, rather than a path."""
-    return _URL.match(target) is not None
-
-
-def existing(target: str) -> str:
-    """The target itself; a path must lead to a file, so that a misspelt one does not become an empty database.
-
-    Raises:
-        DatabaseNotFound: there is no such file.
-    """
-    if not is_url(target) and target != ":memory:" and not Path(target).exists():
-        raise DatabaseNotFound(f"There is no file {target}.")
-    return target
 
 
 def choose(shares: Iterable[AnyShare], wanted: str, hub: str) -> AnyShare:

@@ -1,0 +1,171 @@
+"""The commands as their users run them: processes of their own, with identities of their own and a hub that is a file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import peerpouch
+
+LIMIT = 60.0
+
+
+@dataclass
+class Ended:
+    """What a command left behind."""
+
+    code: int | None
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@asynccontextmanager
+async def running(folder: Path, who: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A command that goes on until it is told to end; killed if the test leaves it behind."""
+    env = {**os.environ, "PEERPOUCH_HOME": str(folder / who), "PEERPOUCH_ICE_SERVERS": "none"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "peerpouch.cli",
+        *arguments,
+        cwd=folder,
+        env=env,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def ended(process: asyncio.subprocess.Process) -> Ended:
+    async with asyncio.timeout(LIMIT):
+        out, err = await process.communicate()
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
+async def run(folder: Path, who: str, *arguments: str) -> Ended:
+    async with running(folder, who, *arguments) as process:
+        return await ended(process)
+
+
+async def line(process: asyncio.subprocess.Process) -> Any:
+    assert process.stdout is not None
+    async with asyncio.timeout(LIMIT):
+        text = await process.stdout.readline()
+    if not text:
+        raise AssertionError((await ended(process)).err)
+    return json.loads(text)
+
+
+@pytest.fixture
+async def folder(tmp_path: Path) -> Path:
+    async with peerpouch.open(tmp_path / "notes.db") as notes:
+        await notes.bulk_docs([{"_id": f"note-{number}", "n": number} for number in range(50)])
+    return tmp_path
+
+
+async def test_a_share_is_listed_synchronised_and_withdrawn_at_ctrl_c(folder: Path) -> None:
+    async with running(
+        folder, "alice", "share", "notes.db", "--hub", "hub.db", "--name", "Notes", "--info", '{"n": 1}', "--json"
+    ) as share:
+        shared = await line(share)
+        listed = await run(folder, "bob", "shares", "--hub", "hub.db", "--json")
+        assert listed.code == 0, listed.err
+        assert [(each["name"], each["id"], each["info"]) for each in listed.json] == [("Notes", shared["id"], {"n": 1})]
+
+        async with peerpouch.open(folder / "copy.db") as copy:
+            await copy.put({"_id": "from-bob"})
+        synced = await run(folder, "bob", "sync", "copy.db", "Notes", "--hub", "hub.db", "--json")
+        assert synced.code == 0, synced.err
+        assert (synced.json["push"]["docs_written"], synced.json["pull"]["docs_written"]) == (1, 50)
+        opened = await line(share)
+        assert opened["opened_by"] != shared["fingerprint"]
+
+        share.send_signal(signal.SIGINT)
+        assert (await ended(share)).code == 130
+    assert (await run(folder, "bob", "shares", "--hub", "hub.db", "--json")).json == []
+    info = await run(folder, "bob", "info", "notes.db", "--json")
+    assert info.json["doc_count"] == 51
+
+
+async def test_a_read_only_share_refuses_writes_and_says_which(folder: Path) -> None:
+    async with running(
+        folder, "alice", "share", "notes.db", "--hub", "hub.db", "--name", "Notes", "--read-only", "--json"
+    ) as share:
+        await line(share)
+        async with peerpouch.open(folder / "copy.db") as copy:
+            await copy.put({"_id": "from-bob"})
+        synced = await run(folder, "bob", "sync", "copy.db", "Notes", "--hub", "hub.db", "--json")
+        assert synced.code == 1
+        assert "from-bob" in synced.out + synced.err or "forbidden" in synced.err
+        share.send_signal(signal.SIGTERM)
+        assert (await ended(share)).code == 143
+    async with peerpouch.open(folder / "notes.db") as notes:
+        assert (await notes.info())["doc_count"] == 50
+
+
+async def test_a_share_that_everybody_may_change_says_so(folder: Path) -> None:
+    async with running(folder, "alice", "share", "notes.db", "--hub", "hub.db", "--name", "Notes") as share:
+        assert share.stdout is not None
+        async with asyncio.timeout(LIMIT):
+            await share.stdout.readline()
+        share.send_signal(signal.SIGINT)
+        result = await ended(share)
+    assert "may read AND CHANGE" in result.err
+
+
+async def test_a_share_that_is_not_there_is_named(folder: Path) -> None:
+    result = await run(folder, "bob", "sync", "copy.db", "Cats", "--hub", "hub.db")
+    assert result.code == 1
+    assert "'Cats'" in result.err
+    assert not (folder / "copy.db").exists()
+
+
+async def test_replicate_copies_once_and_then_finds_nothing_new(folder: Path) -> None:
+    first = await run(folder, "bob", "replicate", "notes.db", "copy.db", "--json")
+    assert (first.code, first.json["docs_written"]) == (0, 50)
+    second = await run(folder, "bob", "replicate", "notes.db", "copy.db")
+    assert (second.code, second.err) == (0, "")
+    assert second.out.startswith("replicated: 0 documents")
+
+
+async def test_watching_shows_shares_that_come_and_go(folder: Path) -> None:
+    async with running(folder, "bob", "shares", "--hub", "hub.db", "--watch", "--json") as watch:
+        async with running(
+            folder, "alice", "share", "notes.db", "--hub", "hub.db", "--name", "Notes", "--json"
+        ) as share:
+            came = await line(watch)
+            assert (came["name"], came["deleted"]) == ("Notes", False)
+            share.send_signal(signal.SIGINT)
+            await ended(share)
+        gone = await line(watch)
+        assert (gone["id"], gone["deleted"]) == (came["id"], True)
+        watch.send_signal(signal.SIGINT)
+        assert (await ended(watch)).code == 130
+
+
+async def test_an_identity_is_made_once_and_stays(tmp_path: Path) -> None:
+    first = await run(tmp_path, "carol", "identity", "show", "--json")
+    second = await run(tmp_path, "carol", "identity", "show")
+    assert first.json["fingerprint"] in second.out
+    other = await run(tmp_path, "carol", "identity", "show", "--identity", "other.json", "--json")
+    assert other.json["fingerprint"] != first.json["fingerprint"]
