@@ -369,7 +369,7 @@ class Storage(StoredIndexes):
         try:
             taken: dict[int, dict[str, edits.AttachmentEdit] | PeerPouchError] = {}
             for n, doc in enumerate(docs):
-                if type(doc) is dict and doc.get("_attachments"):
+                if type(doc) is dict and "_attachments" in doc:
                     try:
                         taken[n] = await intake.take(doc.get("_id"), doc["_attachments"])
                     except (BadRequest, InvalidDocument) as error:

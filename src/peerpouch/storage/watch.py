@@ -110,7 +110,6 @@ class FileWatch:
                 recursive=False,
                 rust_timeout=1000,
                 yield_on_timeout=False,
-                raise_interrupt=False,
             ):
                 self._look()
                 self._look_again()

@@ -1,0 +1,23 @@
+"""The fixtures that the contract is written against."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from peerpouch.ports import Documents
+from tests.contract.implementations import IMPLEMENTATIONS, Implementation
+
+
+@pytest.fixture(params=sorted(IMPLEMENTATIONS))
+def implementation(request: pytest.FixtureRequest) -> Implementation:
+    return IMPLEMENTATIONS[request.param]
+
+
+@pytest.fixture
+async def database(implementation: Implementation, tmp_path: Path) -> AsyncIterator[Documents]:
+    """An open, empty database."""
+    async with implementation.open(tmp_path) as opened:
+        yield opened

@@ -1,0 +1,49 @@
+"""The implementations of the port Documents that the contract runs over.
+
+To add one, add an entry to ``IMPLEMENTATIONS``: an asynchronous context manager over a folder of its own, which gives
+an open, empty database and closes it with all that it started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from peerpouch.ports import Documents
+from peerpouch.storage import open_storage
+
+Open = Callable[[Path], AbstractAsyncContextManager[Documents]]
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """How a database is opened, and what it can do.
+
+    Attributes:
+        administration: Whether it may be compacted, purged, limited and destroyed, or answers ``Forbidden``.
+        guards: Whether ``bulk_docs`` takes a guard; a guard can't travel.
+    """
+
+    open: Open
+    administration: bool = True
+    guards: bool = True
+
+
+@asynccontextmanager
+async def _storage(folder: Path) -> AsyncIterator[Documents]:
+    async with await open_storage(folder / "contract.db", durability="normal") as database:
+        yield database
+
+
+@asynccontextmanager
+async def _memory(folder: Path) -> AsyncIterator[Documents]:
+    async with await open_storage(":memory:") as database:
+        yield database
+
+
+IMPLEMENTATIONS: dict[str, Implementation] = {
+    "storage": Implementation(_storage),
+    "memory": Implementation(_memory),
+}
