@@ -1,0 +1,93 @@
+"""A document database in your Python process that replicates straight to other people's machines.
+
+    async with peerpouch.open("notes.db") as notes, peerpouch.Hub("hub.db") as hub:
+        await hub.share_database(notes, name="Field notes")
+
+Names are loaded when they are first used (PEP 562): importing peerpouch loads no engine and no server.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from peerpouch.errors import PeerPouchError
+    from peerpouch.node.hubs import Hub, open
+    from peerpouch.node.names import Access, Contacts, Identity, PublicKey, RemoteEvent, RemotePeer
+    from peerpouch.node.remotes import RemoteShare
+    from peerpouch.node.replicating import replicate, sync
+    from peerpouch.node.sharing import OwnShare, SharedDatabase, SharedDatabases
+    from peerpouch.ports import (
+        Database,
+        LinkStats,
+        Replication,
+        ReplicationOptions,
+        ReplicationProgress,
+        Sync,
+        SyncProgress,
+    )
+
+__all__ = [
+    "Access",
+    "Contacts",
+    "Database",
+    "Hub",
+    "Identity",
+    "LinkStats",
+    "OwnShare",
+    "PeerPouchError",
+    "PublicKey",
+    "RemoteEvent",
+    "RemotePeer",
+    "RemoteShare",
+    "Replication",
+    "ReplicationOptions",
+    "ReplicationProgress",
+    "SharedDatabase",
+    "SharedDatabases",
+    "Sync",
+    "SyncProgress",
+    "open",
+    "replicate",
+    "sync",
+]
+
+_WHERE = {
+    "Access": "node.names",
+    "Contacts": "node.names",
+    "Database": "ports",
+    "Hub": "node.hubs",
+    "Identity": "node.names",
+    "LinkStats": "ports",
+    "OwnShare": "node.sharing",
+    "PeerPouchError": "errors",
+    "PublicKey": "node.names",
+    "RemoteEvent": "node.names",
+    "RemotePeer": "node.names",
+    "RemoteShare": "node.remotes",
+    "Replication": "ports",
+    "ReplicationOptions": "ports",
+    "ReplicationProgress": "ports",
+    "SharedDatabase": "node.sharing",
+    "SharedDatabases": "node.sharing",
+    "Sync": "ports",
+    "SyncProgress": "ports",
+    "open": "node.hubs",
+    "replicate": "node.replicating",
+    "sync": "node.replicating",
+}
+
+
+def __getattr__(name: str) -> Any:
+    where = _WHERE.get(name)
+    if where is None:
+        # Modules such as `peerpouch.errors` are found by importing them.
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{where}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,58 @@
+"""STUN and TURN servers as users give them, and the default."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from peerpouch.errors import BadRequest
+from peerpouch.transports.webrtc.engine import IceServer, IceServers
+
+DEFAULT: Final = "stun:stun.l.google.com:19302"
+"""Asked for this machine's address as the internet sees it, when a connection is made through a NAT. It learns that
+address and the time, and nothing of peers, shares or data. ``ice_servers=[]`` turns it off."""
+
+VARIABLE: Final = "PEERPOUCH_ICE_SERVERS"
+"""An environment variable with URLs, separated by spaces, in place of the default; ``none`` for none."""
+
+IceServerLike = IceServer | str | Mapping[str, Any]
+"""An :class:`IceServer`, a URL such as ``stun:host:port``, or a mapping with W3C's ``urls, username, credential``."""
+
+IceServersLike = Sequence[IceServerLike] | Callable[[], Awaitable[Sequence[IceServerLike]]] | None
+"""Servers, or an asynchronous function that fetches them anew for each connection; ``None`` for the default."""
+
+
+def parse(servers: IceServersLike) -> IceServers:
+    """Servers in the form that the transport takes.
+
+    Raises:
+        BadRequest: something is none of the forms of :data:`IceServerLike`.
+    """
+    if callable(servers):
+        fetch = servers
+
+        async def fetched() -> Sequence[IceServer]:
+            return [_parse_one(server) for server in await fetch()]
+
+        return fetched
+    if servers is None:
+        given = os.environ.get(VARIABLE, DEFAULT).split()
+        servers = [] if given == ["none"] else given
+    if isinstance(servers, str):
+        raise BadRequest("ice_servers is a list of servers, not a string.")
+    return [_parse_one(server) for server in servers]
+
+
+def _parse_one(server: IceServerLike) -> IceServer:
+    if isinstance(server, IceServer):
+        return server
+    fields: Mapping[str, Any] = {"urls": server} if isinstance(server, str) else server
+    urls = fields.get("urls")
+    listed = (urls,) if isinstance(urls, str) else tuple(urls or ())
+    if not listed or not all(isinstance(url, str) and url.partition(":")[0] in _SCHEMES for url in listed):
+        raise BadRequest("An ICE server has urls that begin with stun:, stuns:, turn: or turns:.")
+    return IceServer(listed, fields.get("username"), fields.get("credential"))
+
+
+_SCHEMES: Final = ("stun", "stuns", "turn", "turns")

@@ -1,0 +1,359 @@
+"""Sharing databases at a meeting place, and opening those of others: all of ``Hub`` but opening what it is given."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from peerpouch.core.policy import Access
+from peerpouch.couchapi.app import create_app
+from peerpouch.errors import (
+    BadRequest,
+    DatabaseClosed,
+    Forbidden,
+    HubUnreachable,
+    PeerPouchError,
+    ShareNotFound,
+    StorageError,
+)
+from peerpouch.hub.client import HubClient
+from peerpouch.hub.events import OnRemote, Opening, RemotePeer
+from peerpouch.hub.names import format_name
+from peerpouch.hub.shares import Share
+from peerpouch.identity.contacts import Contacts
+from peerpouch.identity.keys import Identity, PublicKey
+from peerpouch.node import ice, targets
+from peerpouch.node.registry import Served, ShareRegistry
+from peerpouch.node.remotes import RemoteShare
+from peerpouch.node.sharing import OwnShare, SharedDatabase, SharedDatabases, describe
+from peerpouch.peers.pool import CONNECT_TIMEOUT, Pool
+from peerpouch.peers.timing import within
+from peerpouch.ports import Clock, Database, Document, Peer, PeerTransport, SystemClock
+from peerpouch.transports.webrtc.engine import RTCOptions
+from peerpouch.transports.webrtc.transport import WebRTC
+
+DECIDE_WITHIN: Final = 25.0
+"""Seconds that ``on_remote`` has: time to ask a person, and less than the hub and the opener wait."""
+
+OnChange = Callable[[SharedDatabase], Awaitable[None] | None]
+AnyIdentity = Identity | str | os.PathLike[str] | None
+
+_live: list[Meeting] = []
+"""The hubs that are open in this process, so that a ``dbname`` is opened by way of one of them."""
+
+
+class Meeting(ABC):
+    """A meeting place: any database that both sides reach. Use it in ``async with``.
+
+    Leaving it withdraws what it shares and closes all connections that it made, those of opened shares too. Every
+    hub object is a session of its own: two of them, in one process or two, see and open each other's shares.
+
+    Args:
+        target: A path, a URL, a share's ``dbname``, or an open database, which is then not closed with the hub.
+        identity: In whose name: an :class:`~peerpouch.Identity` or its file; by default the user's own.
+        contacts: The user's names for others' keys; by default those in the user's data folder.
+        ice_servers: STUN and TURN servers: URLs, W3C's mappings, or an asynchronous function that fetches them;
+            ``[]`` for none. The default is one public STUN server, see :mod:`peerpouch.node.ice`.
+        ice_transport_policy: ``"relay"`` connects by TURN servers only, which hides one's address from peers.
+        engine: The WebRTC engine, ``"wrtc"`` or ``"aiortc"``; by default the first that is installed.
+        transport: What makes peer connections, in place of WebRTC.
+        clock: Time, for leases and limits.
+    """
+
+    def __init__(
+        self,
+        target: str | os.PathLike[str] | Database,
+        *,
+        identity: AnyIdentity = None,
+        contacts: Contacts | None = None,
+        ice_servers: ice.IceServersLike = None,
+        ice_transport_policy: Literal["all", "relay"] = "all",
+        engine: str | None = None,
+        transport: PeerTransport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._target = target
+        self._wanted_identity = identity
+        self._contacts = Contacts() if contacts is None else contacts
+        self._ice_servers = ice_servers
+        self._clock = SystemClock() if clock is None else clock
+        if transport is None:
+            options = RTCOptions(ice_servers=ice.parse(ice_servers), policy=ice_transport_policy)
+            transport = WebRTC(options, engine=engine, clock=self._clock)
+        self._transport = transport
+        self.label = target.name if isinstance(target, Database) else targets.parse(target).label
+        """What the hub is called in a ``dbname``: its path, or its URL without credentials."""
+        self._shares: dict[str, OwnShare] = {}
+        self._changing = asyncio.Lock()
+        self._stack: AsyncExitStack | None = None
+        self._used = False
+
+    # Beginning and end
+
+    async def __aenter__(self) -> Self:
+        if self._used:
+            raise BadRequest("A Hub is opened once; make another one.")
+        self._used = True
+        self._loop = asyncio.get_running_loop()
+        async with AsyncExitStack() as stack:
+            self._identity = await load_identity(self._wanted_identity)
+            database = await self._open_database(stack)
+            stack.push_async_callback(self._close_owned)
+            stack.push_async_callback(self._transport.close)
+            self._client = HubClient(database, self._identity, self._clock, contacts=self._contacts)
+            self._pool = Pool(
+                self._client.address,
+                self._transport,
+                self._client,
+                resolve=self._resolve,
+                welcome=self._welcome,
+                app=self._serve,
+                clock=self._clock,
+            )
+            self._registry = ShareRegistry(self._identity.key, self._pool.admitted)
+            self._app = create_app(self._registry)
+            stack.push_async_callback(self._pool.close)
+            stack.push_async_callback(self._client.close)
+            self._stack = stack.pop_all()
+        _live.append(self)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Withdraw what is shared, close all connections, and free everything. Harmless when closed."""
+        stack, self._stack = self._stack, None
+        if self in _live:
+            _live.remove(self)
+        if stack is not None:
+            await stack.aclose()
+
+    async def _open_database(self, stack: AsyncExitStack) -> Database:
+        if isinstance(self._target, Database):
+            return self._target
+        try:
+            database = await self._open_target(self._target)
+            stack.push_async_callback(database.close)
+            await database.info()
+        except PeerPouchError as error:
+            raise HubUnreachable(f"The hub {self.label} can't be opened: {error.reason}") from error
+        return database
+
+    @abstractmethod
+    async def _open_target(self, target: str | os.PathLike[str]) -> Database:
+        """Open a path, a URL or a share, with this hub's identity and ICE servers."""
+
+    async def _close_owned(self) -> None:
+        shares, self._shares = list(self._shares.values()), {}
+        for share in shares:
+            if share.owned:
+                await share.database.close()
+
+    def _check_open(self) -> None:
+        if self._stack is None:
+            raise DatabaseClosed("The hub is not open: use it in `async with`.")
+
+    @property
+    def identity(self) -> Identity:
+        """In whose name this hub object acts."""
+        self._check_open()
+        return self._identity
+
+    @property
+    def address(self) -> Peer:
+        """This hub object's own address."""
+        self._check_open()
+        return self._client.address
+
+    # Sharing
+
+    async def share_database(
+        self,
+        database: Database | str | os.PathLike[str],
+        *,
+        name: str,
+        info: Any = None,
+        on_remote: OnRemote | None = None,
+        access: Access | str = "read-write",
+    ) -> OwnShare:
+        """Share a database; sharing it again changes what is given here.
+
+        Args:
+            database: An open database, or a path or URL, which is opened now and closed when it is shared no more.
+            name: For people: 1 to 200 characters.
+            info: Any JSON of at most 8 KiB, for everybody who reads the hub.
+            on_remote: Called with a :class:`~peerpouch.RemoteEvent` for everybody who opens the share, before any
+                connection is made; its ``prevent_default(reason)`` refuses. May be a coroutine function. It has 25
+                seconds; an exception in it refuses.
+            access: ``"read-write"``, ``"read-only"`` or an :class:`~peerpouch.Access`. Administration is nobody's.
+
+        Raises:
+            BadRequest: the name, the info or the access is not allowed.
+            HubUnreachable: the hub can't be written.
+        """
+        self._check_open()
+        wanted = Access.parse(access)
+        async with self._changing:
+            opened = None if isinstance(database, Database) else await self._open_target(database)
+            try:
+                return await self._publish(opened or database, name, info, on_remote, wanted, owned=opened is not None)
+            except BaseException:
+                if opened is not None:
+                    await opened.close()
+                raise
+
+    async def _publish(
+        self, database: Any, name: str, info: Any, on_remote: OnRemote | None, access: Access, *, owned: bool
+    ) -> OwnShare:
+        uuid = await database.id()
+        share_id = self._client.share_id(uuid)
+        share = OwnShare(
+            Served(share_id, database, access),
+            name=name,
+            info=info,
+            dbname=format_name(share_id, self.label),
+            fingerprint=self._identity.fingerprint,
+            on_remote=on_remote,
+            owned=owned,
+        )
+        before = self._shares.get(share_id)
+        # Served before it is published: whoever finds it can open it.
+        self._shares[share_id] = share
+        self._registry.add(share.served)
+        try:
+            await self._client.publish(uuid, name=name, info=info, handler=self._answer)
+        except BaseException:
+            if before is None:
+                del self._shares[share_id]
+                self._registry.remove(share_id)
+            else:
+                self._shares[share_id] = before
+                self._registry.add(before.served)
+            raise
+        if before is not None:
+            before.served.revoke("The owner changed how this database is shared; ask again.")
+            if before.owned and before.database is not database:
+                await before.database.close()
+        return share
+
+    async def unshare_database(self, database: Database | OwnShare | str | os.PathLike[str]) -> None:
+        """Share a database no more: withdraw it, and close what is connected for it.
+
+        Args:
+            database: What was given to :meth:`share_database`, or what it gave.
+
+        Raises:
+            ShareNotFound: this hub object does not share it.
+            HubUnreachable: the hub can't be written. Nobody is let in any more, and the listing runs out.
+        """
+        self._check_open()
+        async with self._changing:
+            share = self._own(database)
+            del self._shares[share.id]
+            self._registry.remove(share.id)
+            share.served.revoke("The owner shares this database no more.")
+            self._pool.revoke(share.id)
+            try:
+                await self._client.withdraw(share.id)
+            finally:
+                if share.owned:
+                    await share.database.close()
+
+    def _own(self, database: Database | OwnShare | str | os.PathLike[str]) -> OwnShare:
+        for share in self._shares.values():
+            if database is share or database is share.database:
+                return share
+            if isinstance(database, (str, os.PathLike)) and share.database.name == targets.parse(database).label:
+                return share
+        raise ShareNotFound("This hub object does not share that database.")
+
+    def shares_id(self, share_id: str) -> bool:
+        """Whether this hub object itself serves a share."""
+        return share_id in self._shares
+
+    # Finding and opening
+
+    async def get_shared_databases(self, on_change: OnChange | None = None) -> SharedDatabases:
+        """The shares of others (and of one's own other sessions) that can be opened now.
+
+        Args:
+            on_change: Called, after this has returned, for every share that is new, changed or has gone (``deleted`` is
+                then true), until ``cancel()`` of the list or the end of the hub. May be a coroutine function.
+
+        Raises:
+            HubUnreachable: the hub can't be read.
+        """
+        self._check_open()
+        if on_change is None:
+            found = await self._client.shares()
+        else:
+            tell = on_change
+            found = await self._client.shares(lambda share: tell(self._describe(share)))
+        return SharedDatabases([self._describe(share) for share in found], found)
+
+    def _describe(self, share: Share) -> SharedDatabase:
+        return describe(share, self, self._contact)
+
+    async def open_share(self, share_id: str, *, info: Any = None, timeout: float | None = None) -> RemoteShare:
+        """Open a share by its id; see :meth:`SharedDatabase.open`."""
+        self._check_open()
+        lease = await self._pool.connect(share_id, info, timeout=CONNECT_TIMEOUT if timeout is None else timeout)
+        return RemoteShare(lease, format_name(share_id, self.label))
+
+    # What the hub's client and the pool ask
+
+    async def _resolve(self, share_id: str) -> Peer:
+        return (await self._client.find(share_id)).peer
+
+    async def _answer(self, opening: Opening) -> Document:
+        return await self._pool.answer(opening.peer.address, opening.share_id, opening.body)
+
+    async def _welcome(self, peer: Peer, share_id: str, info: Any) -> Any:
+        share = self._shares.get(share_id)
+        if share is None:
+            raise ShareNotFound
+        key = PublicKey(peer.key)
+        remote = RemotePeer(key, peer.session, self._contact(key))
+        try:
+            await within(self._clock, DECIDE_WITHIN, share.decide(remote, info))
+        except TimeoutError:
+            raise Forbidden("The other side did not decide in time.") from None
+        if self._shares.get(share_id) is not share:
+            raise ShareNotFound
+        return share.info
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._app(scope, receive, send)
+
+    def _contact(self, key: PublicKey) -> str | None:
+        try:
+            return self._contacts.name_of(key)
+        except StorageError:  # a damaged file of names is no reason to close the door
+            return None
+
+    def __repr__(self) -> str:
+        return f"<Hub {self.label}{'' if self._stack is not None else ' closed'}>"
+
+
+async def load_identity(wanted: AnyIdentity) -> Identity:
+    """An identity as users give it. Raises InvalidIdentity."""
+    return wanted if isinstance(wanted, Identity) else await asyncio.to_thread(Identity.load, wanted)
+
+
+def live_hub(label: str, share_id: str, identity: AnyIdentity) -> Meeting | None:
+    """A hub object of this event loop by which a share can be opened: not the one that serves it."""
+    loop = asyncio.get_running_loop()
+    for hub in reversed(_live):
+        if hub.label != label or hub._loop is not loop or hub.shares_id(share_id):
+            continue
+        if identity is None or (isinstance(identity, Identity) and identity.key == hub.identity.key):
+            return hub
+    return None

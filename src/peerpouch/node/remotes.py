@@ -1,0 +1,53 @@
+"""A share that was opened."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from peerpouch.identity.keys import PublicKey
+from peerpouch.peers.lease import Lease
+from peerpouch.ports import LinkStats
+from peerpouch.remote import RemoteDatabase
+
+ORIGIN: Final = "http://peer/"
+"""What stands before a share's id in the URLs of its requests; a channel has no host."""
+
+
+class RemoteShare(RemoteDatabase):
+    """Somebody else's database, reached peer to peer.
+
+    When the connection is lost, the requests under way raise PeerUnreachable, and the next one connects anew. Closing
+    it gives the connection back; it ends when nobody has used it for a while.
+    """
+
+    def __init__(self, lease: Lease, dbname: str) -> None:
+        super().__init__(lease.exchange, ORIGIN + lease.share_id, name=dbname, on_close=self._closed)
+        self._lease = lease
+        self._afterwards: list[Callable[[], Awaitable[None]]] = []
+
+    @property
+    def share_info(self) -> Any:
+        """The sharer's ``info``, as of the last time that it let us in."""
+        return self._lease.info
+
+    @property
+    def owner(self) -> PublicKey:
+        """The sharer's key, which was verified."""
+        return PublicKey(self._lease.peer.key)
+
+    async def stats(self) -> LinkStats | None:
+        """What is known of the connection: path, round-trip time, bytes; ``None`` while there is none."""
+        return await self._lease.stats()
+
+    def on_close(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something after closing."""
+        self._afterwards.append(work)
+
+    async def _closed(self) -> None:
+        try:
+            await self._lease.close()
+        finally:
+            for work in self._afterwards:
+                await work()
+            self._afterwards.clear()

@@ -1,0 +1,70 @@
+"""What a string or path given for a database means."""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import Enum, auto
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from peerpouch.errors import BadRequest
+from peerpouch.hub.names import SCHEME, without_credentials
+
+# A scheme of two characters or more, so that `C:\notes.db` stays a path.
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
+
+MEMORY = ":memory:"
+
+
+class Kind(Enum):
+    """Where a database is."""
+
+    MEMORY = auto()
+    FILE = auto()
+    HTTP = auto()
+    SHARE = auto()
+
+
+class Target(NamedTuple):
+    """A database that can be opened.
+
+    Attributes:
+        kind: Where it is.
+        address: The absolute path, the URL with its credentials, or the share's ``dbname``.
+        label: What may be shown: the address without credentials.
+    """
+
+    kind: Kind
+    address: str
+    label: str
+
+
+def parse(target: str | os.PathLike[str]) -> Target:
+    """Tell paths, URLs and shares apart.
+
+    Raises:
+        BadRequest: an empty string, or a URL of a scheme that is none of ``http``, ``https``, ``file``, ``webrtc``.
+    """
+    text = os.fspath(target)
+    if not text:
+        raise BadRequest("A database needs a path, a URL or ':memory:'.")
+    if text == MEMORY:
+        return Target(Kind.MEMORY, text, text)
+    match = _URL.match(text) if isinstance(target, str) else None
+    if match is None:
+        return _file(text)
+    scheme = match.group(1).lower()
+    if scheme in ("http", "https"):
+        return Target(Kind.HTTP, text, without_credentials(text))
+    if scheme == SCHEME:
+        return Target(Kind.SHARE, text, text)
+    if scheme == "file":
+        return _file(unquote(urlsplit(text).path))
+    raise BadRequest(f"{scheme}:// is no way to a database; there are http, https, webrtc and file.")
+
+
+def _file(path: str) -> Target:
+    absolute = str(Path(path).expanduser().absolute())
+    return Target(Kind.FILE, absolute, absolute)
