@@ -1,0 +1,58 @@
+"""docs/protocol/trust.md says what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from peerpouch.hub import admission, answering, client, feed, leases, publisher, shares, signals
+from peerpouch.identity import canonical, invites
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol" / "trust.md").read_text(encoding="utf-8")
+
+LIMITS = {
+    "clock tolerance, seconds": leases.TOLERANCE,
+    "lease, seconds": shares.LEASE,
+    "shortest lease, seconds": shares.MIN_LEASE,
+    "longest lease, seconds": shares.MAX_LEASE,
+    "renewal, seconds": publisher.RENEW_EVERY,
+    "name, code points": shares.MAX_NAME,
+    "info, bytes": shares.MAX_INFO,
+    "signed part of a share, bytes": shares.MAX_DOCUMENT,
+    "levels of JSON in a share": canonical.MAX_DEPTH,
+    "content of a box without its signature, bytes": signals.MAX_CONTENT,
+    "reason of a refusal, characters": signals.MAX_REASON,
+    "shares remembered of one hub": leases.MAX_SHARES,
+    "nonces remembered": admission.MAX_REMEMBERED,
+    "openings being decided": admission.MAX_PENDING,
+    "openings being decided, of one key": admission.MAX_PENDING_PER_KEY,
+    "offers under way from one session to one owner": admission.MAX_CALLS,
+    "time to decide, seconds": answering.DECIDE_WITHIN,
+    "invite, characters": invites.MAX_LENGTH,
+}
+
+
+def test_the_limits_are_those_of_the_code() -> None:
+    section = DOCUMENT.partition("## 8. Limits")[2].partition("## 9.")[0]
+    rows = dict(re.findall(r"^\| (.+?) \| (\d+) \|$", section, re.MULTILINE))
+    assert {name: float(value) for name, value in rows.items()} == LIMITS
+    assert f"when {answering.MAX_TASKS} offers are in hand" in section
+
+
+def test_the_selector_is_the_one_that_is_sent() -> None:
+    ids = [choice["_id"] for choice in client.feed_selector("S", "T")["$or"][:2]]
+    for bounds in ids:
+        for bound in bounds.values():
+            assert f'"{bound}"'.replace("\ufff0", r"\ufff0") in DOCUMENT
+
+
+def test_the_feeds_times_are_those_of_the_code() -> None:
+    text = " ".join(DOCUMENT.split())
+    assert f"(every {feed.HEARTBEAT:g} seconds) for {feed.SILENCE:g} seconds" in text
+    assert f"from {feed.FIRST_WAIT:g} second to {feed.LONGEST_WAIT:g}" in text
+
+
+def test_every_error_of_a_refusal_is_named() -> None:
+    allowed = {cls.error for refusal in signals.REFUSALS for cls in (refusal, *refusal.__subclasses__())}
+    listed = " ".join(DOCUMENT.split()).partition("`error` is one of ")[2].partition(";")[0]
+    assert set(re.findall(r"`(\w+)`", listed)) == allowed
