@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 VECTORS = HERE.parent / "vectors" / "trust.json"
 NODE = shutil.which("node")
 
-CHECKS = "base32 canonical identities signature sessions sealed share offer answers invite".split()
+CHECKS = ["base32", "canonical", "identities", "signature", "sessions", "sealed", "share", "offer", "answers", "invite"]
 
 
 def _run(vectors: Path) -> subprocess.CompletedProcess[str]:
