@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from peerpouch import errors
     from peerpouch.errors import PeerPouchError
     from peerpouch.node.hubs import Hub, open
     from peerpouch.node.names import Access, Contacts, Identity, PublicKey, RemoteEvent, RemotePeer
@@ -48,6 +49,7 @@ __all__ = [
     "SharedDatabases",
     "Sync",
     "SyncProgress",
+    "errors",
     "open",
     "replicate",
     "sync",
@@ -80,9 +82,10 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "errors":  # so that `except peerpouch.errors.NotFound` needs no import of its own
+        return import_module(f"{__name__}.errors")
     where = _WHERE.get(name)
     if where is None:
-        # Modules such as `peerpouch.errors` are found by importing them.
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{where}"), name)
     globals()[name] = value

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from peerpouch.ports import Documents
 from peerpouch.storage import open_storage
+from tests.node.support import opened_share
 
 Open = Callable[[Path], AbstractAsyncContextManager[Documents]]
 
@@ -43,7 +44,15 @@ async def _memory(folder: Path) -> AsyncIterator[Documents]:
         yield database
 
 
+@asynccontextmanager
+async def _share(folder: Path) -> AsyncIterator[Documents]:
+    """Another peer's database, over WebRTC, with all that an owner can grant."""
+    async with opened_share(folder) as database:
+        yield database
+
+
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "storage": Implementation(_storage),
     "memory": Implementation(_memory),
+    "share": Implementation(_share, guards=False),
 }
