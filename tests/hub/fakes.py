@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from typing import Any, Literal
 
 from peerpouch.core import jsonio
-from peerpouch.errors import Conflict, NotFound, NotSupported, PeerPouchError
+from peerpouch.errors import Conflict, Forbidden, NotFound, NotSupported, PeerPouchError
 from peerpouch.ports import (
     AllDocs,
     AllDocsHead,
@@ -92,6 +92,7 @@ class MemoryHub(Documents):
     Attributes:
         fail: Raised by whatever is asked of it, live feeds included, while set.
         selectors: Whether it evaluates selectors; otherwise it refuses them.
+        purges: Whether it lets everybody purge.
         written: Every document that was ever written, in order: what an evil hub remembers.
         calls: How often each method was called.
         feeds: Live feeds that are open.
@@ -100,6 +101,7 @@ class MemoryHub(Documents):
     def __init__(self, clock: Clock, *, selectors: bool = True) -> None:
         self.clock = clock
         self.selectors = selectors
+        self.purges = True
         self.fail: PeerPouchError | None = None
         self.written: list[Document] = []
         self.calls: Counter[str] = Counter()
@@ -199,12 +201,26 @@ class MemoryHub(Documents):
         self,
         *,
         since: Seq | int = "0",
+        limit: int | None = None,
         live: bool = False,
         selector: Mapping[str, Any] | None = None,
         heartbeat: float | None = None,
         **options: Any,
     ) -> Changes:
-        return Changes(lambda: self._feed(int(since), selector, heartbeat))
+        if live:
+            return Changes(lambda: self._feed(int(since), selector, heartbeat))
+
+        async def once() -> AsyncIterator[ChangesPage]:
+            if selector is not None and not self.selectors:
+                raise NotSupported("No selectors here.")
+            changes = self._later(int(since), selector)[:limit]
+            yield ChangesPage(changes, changes[-1]["seq"] if changes else str(since), 0)
+
+        return Changes(once)
+
+    def _later(self, since: int, selector: Mapping[str, Any] | None) -> list[Change]:
+        later = sorted((seq, doc_id) for doc_id, seq in self._seqs.items() if seq > since)
+        return [self._change(seq, doc_id) for seq, doc_id in later if self._matches(selector, doc_id)]
 
     async def _feed(
         self, since: int, selector: Mapping[str, Any] | None, heartbeat: float | None
@@ -218,8 +234,7 @@ class MemoryHub(Documents):
                 if self.fail is not None:
                     raise self.fail
                 woken = self._woken
-                later = sorted((seq, doc_id) for doc_id, seq in self._seqs.items() if seq > since)
-                page = [self._change(seq, doc_id) for seq, doc_id in later if self._matches(selector, doc_id)]
+                page = self._later(since, selector)
                 since = self._seq
                 yield ChangesPage(page, str(since), 0)
                 if heartbeat is None:
@@ -312,7 +327,15 @@ class MemoryHub(Documents):
         raise NotSupported
 
     async def purge(self, revs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-        raise NotSupported
+        self._called("purge")
+        if not self.purges:
+            raise Forbidden("Only an administrator may purge.")
+        purged: dict[str, list[str]] = {}
+        for doc_id, wanted in revs.items():
+            if self._docs.get(doc_id, {}).get("_rev") in wanted:
+                purged[doc_id] = [self._docs.pop(doc_id)["_rev"]]
+                del self._seqs[doc_id]
+        return purged
 
     async def compact(self) -> None:
         raise NotSupported

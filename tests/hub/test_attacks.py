@@ -15,6 +15,7 @@ from peerpouch.core import jsonio
 from peerpouch.errors import Forbidden, InvalidSignal, PeerUnreachable
 from peerpouch.hub import client, shares, signals
 from peerpouch.hub.admission import Replays
+from peerpouch.hub.directory import MAX_ROWS
 from peerpouch.hub.events import Opening
 from peerpouch.identity import keys
 from peerpouch.identity.encoding import from_text, to_text
@@ -425,4 +426,4 @@ async def test_listing_is_read_as_one_range_of_ids(join: Join, hub: MemoryHub) -
 
     hub.all_docs = all_docs  # type: ignore[method-assign,assignment]
     assert [share.id for share in await bob.shares()] == [share_id]
-    assert reads == [{"startkey": shares.FIRST, "endkey": shares.LAST, "include_docs": True}]
+    assert reads == [{"startkey": shares.FIRST, "endkey": shares.LAST, "include_docs": True, "limit": MAX_ROWS}]

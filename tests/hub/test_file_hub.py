@@ -11,7 +11,7 @@ import pytest
 
 from peerpouch.errors import Forbidden, HubUnreachable, PeerUnreachable, ShareNotFound
 from peerpouch.hub.client import HubClient
-from peerpouch.hub.collector import Collector
+from peerpouch.hub.collector import Collected, Collector, collect_garbage
 from peerpouch.hub.events import Opening
 from peerpouch.hub.shares import Share
 from peerpouch.identity.keys import Identity
@@ -133,5 +133,23 @@ async def test_dead_signals_are_collected(tmp_path: Path) -> None:
         await collector.look()
         await clock.advance(16 * 60)
         await collector.look()
-        assert collector.deleted == 1
+        assert collector.collected == Collected(deleted=1)
         assert await _ids(database) == ["other"]
+        await clock.advance(16 * 60)
+        await collector.look()
+        assert collector.collected == Collected(deleted=1, purged=1)
+        assert (await database.info())["doc_del_count"] == 0
+
+
+async def test_an_operator_collects_all_at_once(stack: AsyncExitStack, tmp_path: Path) -> None:
+    alice, database = await join(stack, tmp_path / "hub.db")
+    bob, _ = await join(stack, tmp_path / "hub.db")
+    share_id = await publish(alice)
+    for _ in range(3):
+        await bob.signal(share_id, {}, timeout=30)
+    await bob.close()
+    await database.put({"_id": f"signal:{'0' * 26}:{'1' * 26}", "created": 1000})
+    done = await collect_garbage(database, now=SystemClock().now())
+    assert done == Collected(deleted=1, purged=4)
+    assert await _ids(database) == [f"share:{share_id}"]
+    assert (await collect_garbage(database, now=SystemClock().now() + 2 * 24 * 3600)).deleted == 1

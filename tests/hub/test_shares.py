@@ -128,6 +128,7 @@ def _resigned(change: Document) -> Document:
         {"lease": 10**9},
         {"lease": "90"},
         {"lease": True},
+        {"version": True},
         {"renewal": -1},
         {"renewal": 1.5},
         {"renewed": 2**60},

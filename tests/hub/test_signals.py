@@ -346,6 +346,8 @@ JSON = st.recursive(
 
 @given(st.sampled_from(["_id", "type", "version", "offer"]), JSON | st.binary(max_size=200).map(to_text))
 def test_a_garbled_document_is_refused(field: str, value: Any) -> None:
+    if field == "version" and type(value) is int and value == 1:
+        return
     assert refused(lambda: receive({**offer().document, field: value}))
 
 

@@ -75,7 +75,7 @@ class HubClient(SignalChannel):
         self._collecting: asyncio.Task[None] | None = None
         self._closed = False
         self._feed.listen(self._changed)
-        self._feed.on_reconnected(self._publisher.nudge)
+        self._feed.on_reconnected(self._publisher.renew_now)
 
     @property
     def address(self) -> Peer:

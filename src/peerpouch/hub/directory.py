@@ -26,6 +26,11 @@ logger = logging.getLogger(__name__)
 SWEEP_EVERY: Final = 10.0
 """Seconds between looks for shares that ran out unnoticed, while somebody watches."""
 
+MAX_ROWS: Final = 4 * MAX_SHARES
+"""Documents that a listing looks at, valid or not: whoever fills a hub with rubbish costs its readers no more."""
+_BREATH: Final = 50
+"""Documents after which a listing lets others run: verifying them takes about 10 ms."""
+
 OnChange = Callable[[Share], Awaitable[None] | None]
 
 
@@ -119,7 +124,7 @@ class Directory:
         self._session = session
         self._leases = Leases()
         self._verified: dict[str, str] = {}
-        """The revision of each document that was verified, valid or not."""
+        """The revision of documents that were verified, valid or not; at most MAX_ROWS, the oldest goes."""
         self._touched: list[set[str]] = []
         """For each listing under way, the shares of which the feed told meanwhile: the listing may be older."""
         self._watchers: list[Watcher] = []
@@ -161,7 +166,7 @@ class Directory:
             return None
         with hub_errors("find a share"):
             try:
-                self._observe(await self._database.get(shares.PREFIX + share_id))
+                self._observe(await self._database.get(shares.PREFIX + share_id), wanted=True)
             except NotFound:
                 self._forget(share_id)
         share, verdict = self._leases.get(share_id), self._judge(share_id)
@@ -216,27 +221,36 @@ class Directory:
         self._touched.append(touched)
         try:
             self._leases.drop_expired(monotonic=self._clock.monotonic())
-            absent = set(self._verified)
+            absent, rows = self._leases.ids(), 0
+            listing = self._database.all_docs(
+                startkey=shares.FIRST, endkey=shares.LAST, include_docs=True, limit=MAX_ROWS
+            )
             with hub_errors("list its shares"):
-                async for row in self._database.all_docs(startkey=shares.FIRST, endkey=shares.LAST, include_docs=True):
+                async for row in listing:
+                    rows += 1
+                    if rows % _BREATH == 0:
+                        await asyncio.sleep(0)
                     document = row.get("doc")
                     share_id = row.get("id", "").removeprefix(shares.PREFIX)
                     absent.discard(share_id)
                     if document is not None and share_id not in touched:
                         self._observe(document)
-            for share_id in absent - touched:
-                self._forget(share_id)
+            if rows < MAX_ROWS:
+                for share_id in absent - touched:
+                    self._forget(share_id)
+            else:
+                logger.warning("The hub has more than %d shares; not all are listed.", MAX_ROWS)
         finally:
             self._touched.remove(touched)
 
-    def _observe(self, document: Document) -> None:
+    def _observe(self, document: Document, *, wanted: bool = False) -> None:
         id, rev = str(document.get("_id")), str(document.get("_rev"))
         share_id = id.removeprefix(shares.PREFIX)
-        if self._verified.get(share_id) == rev:
+        if self._verified.get(share_id) == rev and (self._leases.get(share_id) is not None or not wanted):
             return
-        if share_id not in self._verified and len(self._verified) >= MAX_SHARES:
-            logger.warning("The hub has more than %d shares; %.80r is not listed.", MAX_SHARES, id)
-            return
+        self._verified.pop(share_id, None)
+        if len(self._verified) >= MAX_ROWS:
+            del self._verified[next(iter(self._verified))]
         self._verified[share_id] = rev
         try:
             share = shares.from_document(document)
@@ -245,7 +259,7 @@ class Directory:
             self._leases.forget(share_id)
             logger.info("The document %.80r is no valid share: %s", id, error.reason)
             return
-        self._leases.observe(share, self._clock.monotonic())
+        self._leases.observe(share, self._clock.monotonic(), wanted=wanted)
 
     def _forget(self, share_id: str) -> None:
         self._verified.pop(share_id, None)

@@ -53,8 +53,13 @@ class Leases:
     def __len__(self) -> int:
         return len(self._records)
 
-    def observe(self, share: Share, monotonic: float) -> bool:
+    def observe(self, share: Share, monotonic: float, *, wanted: bool = False) -> bool:
         """Note a verified share.
+
+        Args:
+            share: As its document says.
+            monotonic: Now.
+            wanted: Whether it was asked for by its id: then another one goes when the table is full.
 
         Returns:
             Whether it is remembered: not if it is older than what is known of its session, or the table is full.
@@ -62,7 +67,9 @@ class Leases:
         record = self._records.get(share.id)
         if record is None:
             if len(self._records) >= MAX_SHARES:
-                return False
+                if not wanted:
+                    return False
+                del self._records[next(iter(self._records))]
             self._records[share.id] = _Record(share, monotonic, witnessed=False)
             return True
         if record.share.session != share.session or record.share.key != share.key:
@@ -73,6 +80,10 @@ class Leases:
         if share.renewal > record.share.renewal:
             self._records[share.id] = _Record(share, monotonic, witnessed=True)
         return True
+
+    def ids(self) -> set[str]:
+        """The ids of all shares remembered, alive or not."""
+        return set(self._records)
 
     def forget(self, share_id: str) -> Share | None:
         """The share is gone from the hub. Gives what was known of it."""

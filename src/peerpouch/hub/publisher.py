@@ -78,6 +78,7 @@ class Publisher:
         self._renewal = 0
         self._lock = asyncio.Lock()  # publishing, renewing and withdrawing one after another
         self._nudge = asyncio.Event()
+        self._disturbed: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     def get(self, share_id: str) -> Publication | None:
@@ -131,8 +132,9 @@ class Publisher:
         """Stop renewing. What was not withdrawn runs out."""
         await end(self._task)
 
-    def nudge(self) -> None:
-        """Look after the shares now: the hub is back."""
+    def renew_now(self) -> None:
+        """Renew every share now: the hub is back."""
+        self._disturbed.update(self._publications)
         self._nudge.set()
 
     def changed(self, change: Change) -> None:
@@ -143,44 +145,64 @@ class Publisher:
         document = change.get("doc")
         gone = change.get("deleted", False) or document is None
         if gone or (publication.serving and document is not None and not self._is_mine(document)):
+            self._disturbed.add(publication.id)
             self._nudge.set()
 
     async def _run(self) -> None:
-        attempt = 0
+        attempt, due = 0, self._clock.monotonic() + self._pause()
         while True:
-            if attempt:
-                wait = backoff(attempt - 1, first=FIRST_WAIT, most=self._every, random=self._random)
-            else:
-                # Up to a tenth earlier by chance, so that a thousand owners do not renew in the same second.
-                wait = self._every * (1 - self._random() / 10)
-            await self._pause(wait)
+            nudged = await self._nudged_before(due)
             try:
                 async with self._lock:
-                    await self._look_after()
+                    if nudged:
+                        await self._settle_disturbed()
+                    else:
+                        await self._renew(list(self._publications.values()))
+                        due = self._clock.monotonic() + self._pause()
                 attempt = 0
             except DatabaseClosed:
                 return
             except PeerPouchError as error:
-                attempt += 1
                 logger.warning("Shares could not be renewed: %s", error.reason)
+                attempt, due = attempt + 1, self._retry_time(attempt)
             except Exception:  # whatever a database raises, the leases must go on when it is back
-                attempt += 1
                 logger.exception("Shares could not be renewed")
+                attempt, due = attempt + 1, self._retry_time(attempt)
 
-    async def _pause(self, seconds: float) -> None:
+    def _pause(self) -> float:
+        """Seconds to the next renewal: up to a tenth early by chance, so that a thousand owners do not all renew in the
+        same second."""
+        return self._every * (1 - self._random() / 10)
+
+    def _retry_time(self, attempt: int) -> float:
+        wait = backoff(attempt, first=FIRST_WAIT, most=self._every, random=self._random)
+        return self._clock.monotonic() + wait
+
+    async def _nudged_before(self, due: float) -> bool:
+        """Wait until a share was disturbed, or until it is time to renew; whether it was the former."""
         nudged = asyncio.create_task(self._nudge.wait())
-        timer = asyncio.create_task(self._clock.sleep(seconds))
+        timer = asyncio.create_task(self._clock.sleep(max(0.0, due - self._clock.monotonic())))
         try:
             await asyncio.wait({nudged, timer}, return_when=asyncio.FIRST_COMPLETED)
-            if self._nudge.is_set():
-                await self._clock.sleep(CALM)
-                self._nudge.clear()
+            if timer.done():
+                return False
+            await self._clock.sleep(CALM)
+            self._nudge.clear()
+            return True
         finally:
             await end(nudged, timer)
 
-    async def _look_after(self) -> None:
-        serving = [publication for publication in self._publications.values() if publication.serving]
-        waiting = [publication for publication in self._publications.values() if not publication.serving]
+    async def _settle_disturbed(self) -> None:
+        disturbed, self._disturbed = self._disturbed, set()
+        try:
+            await self._renew([self._publications[id] for id in disturbed if id in self._publications])
+        except BaseException:
+            self._disturbed |= disturbed
+            raise
+
+    async def _renew(self, publications: list[Publication]) -> None:
+        serving = [publication for publication in publications if publication.serving]
+        waiting = [publication for publication in publications if not publication.serving]
         failed: PeerPouchError | None = None
         if serving:
             results = await self._database.bulk_docs([self._document(publication) for publication in serving])

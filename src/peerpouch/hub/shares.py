@@ -209,7 +209,7 @@ def _read(document: Document, fields: dict[str, Any], key: PublicKey) -> Share:
     database = from_text(fields.get("database"), size=32)
     session_key = from_text(fields.get("session_key"), size=KEY_SIZE)
     id = share_id(key, database)
-    if fields.get("type") != TYPE or fields.get("version") != VERSION:
+    if fields.get("type") != TYPE or fields.get("version") is True or fields.get("version") != VERSION:
         raise InvalidSignal("The share document is of a kind or version that is not known here.")
     _check_id(document, fields, id)
     if fields.get("session") != session_id(session_key):

@@ -302,7 +302,7 @@ def _check_envelope(document: Document, session: str) -> tuple[str, str]:
     prefix = document_id(session, "")
     if type(id) is not str or not id.startswith(prefix) or not is_base32(id.removeprefix(prefix), NONCE_LENGTH):
         raise InvalidSignal("The signal document's id is malformed.")
-    if document.get("type") != TYPE or document.get("version") != VERSION:
+    if document.get("type") != TYPE or not _is_version(document.get("version")):
         raise InvalidSignal("The signal document is of a kind or version that is not known here.")
     return id, id.removeprefix(prefix)
 
@@ -362,9 +362,13 @@ def _read(signed: bytes) -> dict[str, Any]:
         content: Any = jsonio.loads(signed[SIGNATURE_SIZE:])
     except InvalidJSON:
         raise InvalidSignal("The signal's content is not JSON.") from None
-    if not isinstance(content, dict) or content.get("version") != VERSION:
+    if not isinstance(content, dict) or not _is_version(content.get("version")):
         raise InvalidSignal("The signal's content is of a version that is not known here.")
     return content
+
+
+def _is_version(value: object) -> bool:
+    return type(value) is not bool and value == VERSION  # a hub may give 1.0 for 1
 
 
 def _part(content: dict[str, Any], name: str) -> dict[str, Any]:
