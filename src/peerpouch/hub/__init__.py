@@ -10,8 +10,9 @@ form. Inside, the pure parts come first:
 * :mod:`.admission`: replays, and how many openings may be pending;
 * :mod:`.feed`: the one live feed of a hub object, which reconnects;
 * :mod:`.publisher`: publishing, renewing and withdrawing;
-* :mod:`.watching`: listings that follow what changes;
+* :mod:`.directory`: listings, and telling of what changes in them;
 * :mod:`.answering` and :mod:`.calling`: the two ends of a signal;
+* :mod:`.collector`: tidying;
 * :mod:`.client`: all of it behind one object;
 * :mod:`.events`: what ``on_remote`` is given; :mod:`.names`: the ``dbname`` of a share.
 """
