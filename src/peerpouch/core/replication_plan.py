@@ -380,7 +380,7 @@ def missing_attachments(doc: Mapping[str, Any], ancestors: Iterable[Mapping[str,
     """The names of the attachments whose bytes must travel with the document.
 
     One may be left out only when an ancestor that the target has holds it under the same name, with the same length and
-    digest. Equal content elsewhere in the target does not count: a stub that resolved there would let a writer
+    digest (and type: a stub takes over all that is said of the content). Equal content elsewhere in the target does not count: a stub that resolved there would let a writer
     read by its digest what he may not see.
     """
     held = [ancestor.get("_attachments") or {} for ancestor in ancestors]
@@ -398,7 +398,7 @@ def _same_content(one: Mapping[str, Any], other: Any) -> bool:
         and one["digest"] == other.get("digest")
         and one.get("length") is not None
         and one["length"] == other.get("length")
-        and one.get("encoding") == other.get("encoding")
+        and one.get("content_type") == other.get("content_type")
     )
 
 

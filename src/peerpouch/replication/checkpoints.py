@@ -100,9 +100,14 @@ class Checkpointer:
             self._run.start_seq = self._checkpoint.seq
         return self._checkpoint.seq
 
-    async def save(self, seq: str, counters: dict[str, int]) -> None:
-        """Record that the target durably has everything up to ``seq``. Writes nothing when that is known already."""
-        if plan.same_place(seq, self._checkpoint.seq):
+    async def save(self, seq: str, counters: dict[str, int], *, changed: bool) -> None:
+        """Record that the target durably has everything up to ``seq``. Writes nothing when that is known already.
+
+        Args:
+            counters: Of this run, as :func:`~peerpouch.core.replication_plan.extend` stores them.
+            changed: Whether this run saw any change: if not, ``seq`` may be another way to write the same place.
+        """
+        if seq == self._checkpoint.seq or (not changed and plan.same_place(seq, self._checkpoint.seq)):
             return
         self._run.counters = counters
         checkpoint = plan.extend(self._checkpoint, self._run, self._new_id(), seq, self._now())

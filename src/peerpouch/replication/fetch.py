@@ -85,12 +85,16 @@ class Fetcher:
 
     async def _revisions(self, requests: Sequence[RevisionRequest], mode: AttachmentMode) -> AsyncIterator[Document]:
         """Exactly the revisions asked for, each checked; those that are gone or refused are counted and left out."""
-        pending = {(request.id, request.rev) for request in requests}
+        pending: set[tuple[str, str | None]] = {(request.id, request.rev) for request in requests}
         results = self._source.bulk_get(requests, revs=True, attachments=mode)
         try:
             async for result in results:
+                key = (result.id, result.rev)
+                if result.doc is None and result.rev is None:
+                    # Some servers do not say which revision of a document they lack: any that was asked for.
+                    key = next((wanted for wanted in pending if wanted[0] == result.id), key)
                 try:
-                    pending.remove((result.id, result.rev))
+                    pending.remove(key)
                 except (KeyError, TypeError):
                     raise ProtocolError(f"The source sent a revision that nobody asked for: {result.id!r}.") from None
                 if result.doc is None:
@@ -180,7 +184,9 @@ class Fetcher:
                     attachments[name] = _stub(entry)
                     continue
                 data = entry.get("data")
-                if type(data) is not bytes or len(data) not in (entry.get("length"), entry.get("encoded_length")):
+                # CouchDB says no length beside the bytes themselves.
+                lengths = {entry[key] for key in ("length", "encoded_length") if key in entry}
+                if type(data) is not bytes or (lengths and len(data) not in lengths):
                     raise ProtocolError(f"The source sent attachment {name!r} of {doc['_id']!r} in another length.")
                 portion.attachments += 1
             portion.add(doc, plan.document_size(doc))

@@ -383,7 +383,8 @@ class Pipeline:
         if self._checkpointer is not None:
             self._many.clear()
             self._unrecorded = 0
-            await self._checkpointer.save(self._frontier.seq, self._meter.counters())
+            meter = self._meter
+            await self._checkpointer.save(self._frontier.seq, meter.counters(), changed=meter.changes_read > 0)
 
     async def _save_in_time(self) -> None:
         """The last checkpoint of an attempt that did not get through: as far as it can be had."""

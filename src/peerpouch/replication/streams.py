@@ -91,6 +91,7 @@ class ResumingStream(AsyncIterable[bytes]):
             or attachment.encoding != self._encoding
             or (self._digest is not None and attachment.digest != self._digest)
         ):
+            await attachment.aclose()
             raise ProtocolError(f"The source has other content for {self._place()} than its document says.")
         return attachment
 
@@ -99,7 +100,7 @@ class ResumingStream(AsyncIterable[bytes]):
 
 
 async def _generator(attachment: Attachment) -> AsyncGenerator[bytes, None]:
-    """The attachment's stream, closed with this generator whatever kind of iterator it is."""
+    """The attachment's stream, freed with this generator however far it was read."""
     stream = aiter(attachment)
     try:
         async for chunk in stream:
@@ -108,3 +109,4 @@ async def _generator(attachment: Attachment) -> AsyncGenerator[bytes, None]:
         close = getattr(stream, "aclose", None)
         if close is not None:
             await close()
+        await attachment.aclose()
