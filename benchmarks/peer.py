@@ -6,7 +6,7 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import peerpouch
@@ -95,8 +95,8 @@ class BenchPeer(Served):
         try:
             await self._local.get(doc_id)
         except NotFound:
-            async with aclosing(aiter(self._local.changes(since=since, live=True, doc_ids=[doc_id]))) as changes:
-                await anext(changes)
+            async with self._local.changes(since=since, live=True, doc_ids=[doc_id]) as changes:
+                await anext(aiter(changes))
         return time.time()
 
     def _opened(self) -> Database:

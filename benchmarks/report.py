@@ -42,7 +42,7 @@ def conditions(scale: Scale) -> str:
 def rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
     """The table's rows. ``ratio`` is peerpouch's figure over the subject's, so more than 1 is more of the unit."""
     first: dict[str, float | None] = {}
-    table = []
+    table: list[tuple[str, ...]] = []
     for result in results:
         name, median, spread = result.benchmark.name, result.median, result.spread
         base = first.setdefault(name, median)

@@ -36,7 +36,7 @@ class Result:
     def spread(self) -> float | None:
         """Half of the range, as a share of the median."""
         middle = self.median
-        return (max(self.values) - min(self.values)) / 2 / middle if middle else None
+        return (max(self.values) - min(self.values)) / 2 / middle if middle is not None else None
 
 
 def run_all(benchmarks: Iterable[Benchmark], scale: Scale, say: Callable[[str], None]) -> list[Result]:
@@ -49,13 +49,12 @@ def _run(benchmark: Benchmark, scale: Scale, say: Callable[[str], None]) -> list
     for _ in range(scale.rounds):
         for result in results:
             if not result.error:
-                _round(result, scale)
-                last = f"{result.values[-1]:,.1f} {benchmark.unit}" if result.values else ""
-                say(f"{benchmark.name:<24} {result.subject.name:<24} {result.error or last}")
+                say(f"{benchmark.name:<24} {result.subject.name:<24} {_round(result, scale)}")
     return results
 
 
-def _round(result: Result, scale: Scale) -> None:
+def _round(result: Result, scale: Scale) -> str:
+    """Run one round; gives what it came to, in words."""
     gc.collect()
     with tempfile.TemporaryDirectory(prefix="peerpouch-bench-") as folder:
         try:
@@ -63,6 +62,7 @@ def _round(result: Result, scale: Scale) -> None:
         except Exception as error:  # noqa: BLE001 - the table says what failed; the other benchmarks go on
             traceback.print_exc()
             result.error = f"failed: {type(error).__name__}: {error}"
-            return
+            return result.error
     result.values.append(measured.value)
     result.detail = measured.detail or result.detail
+    return f"{measured.value:,.1f} {result.benchmark.unit}"

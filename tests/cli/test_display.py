@@ -22,9 +22,7 @@ def test_a_rate_is_of_the_last_seconds_only() -> None:
     rate = Rate()
     assert rate.at(0.0, 0) == 0.0
     assert rate.at(1.0, 1000) == 1000
-    for second in range(2, 8):
-        stalled = rate.at(float(second), 1000)
-    assert stalled == 0.0
+    assert [rate.at(float(second), 1000) for second in range(2, 8)][-1] == 0.0
 
 
 def test_a_summary_is_json_with_the_error_and_what_was_refused() -> None:

@@ -1,4 +1,4 @@
-"""The commands as their users run them: processes of their own, with identities of their own and a hub that is a file."""
+"""The commands as users run them: processes of their own, with identities of their own and a hub that is a file."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         return 128 + ended.signal
     except BrokenPipeError:
         # Whoever read the output has enough of it (`… | head`). Python would complain again at exit without this.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return EXIT_FAILURE
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -128,6 +128,10 @@ class Meeting(ABC):
     ) -> None:
         await self.close()
 
+    def __await__(self) -> Generator[Any, None, Self]:
+        """Open it, to be closed by :meth:`close`."""
+        return self.__aenter__().__await__()
+
     async def close(self) -> None:
         """Withdraw what is shared, close all connections, and free everything. Harmless when closed."""
         stack, self._stack = self._stack, None
@@ -159,7 +163,7 @@ class Meeting(ABC):
 
     def _check_open(self) -> None:
         if self._stack is None:
-            raise DatabaseClosed("The hub is not open: use it in `async with`.")
+            raise DatabaseClosed("The hub is not open: use it in `async with`, or await it.")
 
     @property
     def identity(self) -> Identity:

@@ -118,8 +118,8 @@ class Actor(Served):
         remote = self._opened()
         document = await remote.get(HALF)
         digits = [row["id"] async for row in remote.all_docs(startkey="U+0030", endkey="U+0039")]
-        found = await remote.find({"numeric": {"$gt": 0, "$lt": 1}}, fields=["_id", "name", "numeric"], limit=5)
-        changes = await remote.changes(limit=3)
+        fractions = remote.changes(selector={"numeric": {"$gt": 0, "$lt": 1}}, include_docs=True, limit=3)
+        found = [change["doc"]["name"] async for change in fractions]
         digest, size = hashlib.sha256(), 0
         async for chunk in await remote.get_attachment(f"file:{file}", file):
             digest.update(chunk)
@@ -127,8 +127,7 @@ class Actor(Served):
         return {
             "name": document["name"],
             "digits": digits,
-            "found": [doc["name"] for doc in found["docs"]],
-            "changes": len(changes["results"]),
+            "found": found,
             "attachment": {"name": file, "bytes": size, "sha256": digest.hexdigest()},
         }
 

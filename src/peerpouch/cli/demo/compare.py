@@ -123,7 +123,7 @@ def files_of(database: Path) -> list[Path]:
 def find_in(paths: Iterable[Path], needles: Iterable[bytes]) -> list[str]:
     """Which byte strings occur in which files, raw: whatever the database may think of those bytes."""
     wanted = list(needles)
-    found = []
+    found: list[str] = []
     for path in paths:
         content = path.read_bytes()
         found.extend(f"{needle.decode('utf-8', 'replace')} in {path.name}" for needle in wanted if needle in content)

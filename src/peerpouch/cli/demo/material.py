@@ -78,8 +78,9 @@ def files() -> list[Path]:
     """Files of this Python installation to attach."""
     library = Path(os.__file__).parent
     found = [path for pattern in _FILES for path in sorted(library.glob(pattern))]
-    # Binaries, where Python has them as files of their own.
-    found += [Path(module.__file__) for module in (unicodedata,) if getattr(module, "__file__", None)]
+    # A binary, where Python has it as a file of its own.
+    if file := getattr(unicodedata, "__file__", None):
+        found.append(Path(file))
     return [path for path in found if path.is_file() and 0 < path.stat().st_size <= MAX_FILE]
 
 
