@@ -101,7 +101,7 @@ CREATE TABLE attachments (
     PRIMARY KEY (key, rev, name)
 ) WITHOUT ROWID;
 CREATE INDEX attachments_by_content ON attachments (content);
-CREATE TABLE indexes (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, upto TEXT NOT NULL, rows INTEGER NOT NULL);
+CREATE TABLE indexes (number INTEGER PRIMARY KEY, name TEXT UNIQUE, upto TEXT NOT NULL, rows INTEGER NOT NULL);
 CREATE TABLE index_rows (
     number INTEGER NOT NULL,
     key BLOB NOT NULL,
