@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from peerpouch.ports import Document, Documents, IndexStore, Seq
 
-BATCH: Final = 500
+BATCH: Final = 2000
 """Documents mapped at a time. With documents of the largest size the feed's own limit of bytes ends a page earlier."""
 
 Rows = Sequence[tuple[bytes, bytes | None]]

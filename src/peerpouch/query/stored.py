@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
-from peerpouch.ports import Database, Document, FindResult, IndexStore
+from peerpouch.ports import (
+    AttachmentMode,
+    Database,
+    Document,
+    FindResult,
+    FunctionRunner,
+    IndexStore,
+    MapFunction,
+    ReduceFunction,
+    ViewResult,
+)
 from peerpouch.query.indexer import Indexer
 from peerpouch.query.mango import MangoQueries, parse_query
+from peerpouch.query.viewoptions import ViewOptions
+from peerpouch.query.views import ViewQueries
 
 
 class StoredQueries(Database, IndexStore):
     """Queries over the documents and the index store of the class that this one is mixed into.
 
-    ``class LocalDatabase(StoredQueries, Storage)``: this class first, so that its ``close`` runs before the file's.
+    ``class LocalDatabase(StoredQueries, Storage)``.
     """
+
+    function_runner: FunctionRunner | None = None
+    """Runs the functions of stored JavaScript views; without one they raise ``NotSupported``."""
 
     @cached_property
     def _indexer(self) -> Indexer:
@@ -24,6 +39,10 @@ class StoredQueries(Database, IndexStore):
     @cached_property
     def _mango(self) -> MangoQueries:
         return MangoQueries(self, self, self._indexer)
+
+    @cached_property
+    def _views(self) -> ViewQueries:
+        return ViewQueries(self, self, self._indexer, lambda: self.function_runner)
 
     async def find(
         self,
@@ -67,3 +86,54 @@ class StoredQueries(Database, IndexStore):
 
     async def delete_index(self, ddoc: str, name: str) -> None:
         await self._mango.delete_index(ddoc, name)
+        await self.view_cleanup()
+
+    async def query(
+        self,
+        view: str | MapFunction,
+        *,
+        reduce: bool | str | ReduceFunction | None = None,
+        key: Any = ...,
+        keys: Sequence[Any] | None = None,
+        startkey: Any = ...,
+        endkey: Any = ...,
+        startkey_docid: str | None = None,
+        endkey_docid: str | None = None,
+        inclusive_end: bool = True,
+        group: bool = False,
+        group_level: int | None = None,
+        descending: bool = False,
+        skip: int = 0,
+        limit: int | None = None,
+        include_docs: bool = False,
+        conflicts: bool = False,
+        attachments: AttachmentMode = False,
+        update: Literal["true", "false", "lazy"] = "true",
+        update_seq: bool = False,
+    ) -> ViewResult:
+        return await self._views.query(
+            ViewOptions(
+                view=view,
+                reduce=reduce,
+                key=key,
+                keys=keys,
+                startkey=startkey,
+                endkey=endkey,
+                startkey_docid=startkey_docid,
+                endkey_docid=endkey_docid,
+                inclusive_end=inclusive_end,
+                group=group,
+                group_level=group_level,
+                descending=descending,
+                skip=skip,
+                limit=limit,
+                include_docs=include_docs,
+                conflicts=conflicts,
+                attachments=attachments,
+                update=update,
+                update_seq=update_seq,
+            )
+        )
+
+    async def view_cleanup(self) -> None:
+        await self._views.cleanup(await self._mango.design_docs())

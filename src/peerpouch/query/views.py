@@ -1,0 +1,455 @@
+"""Map/reduce: stored views, kept up to date in an index, and Python functions, computed when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from peerpouch.core import jsonio
+from peerpouch.core.collation import encode_key
+from peerpouch.errors import BadRequest, InvalidQuery, NotFound, NotSupported, PeerPouchError
+from peerpouch.ports import (
+    Document,
+    Documents,
+    FunctionRunner,
+    IndexPosition,
+    IndexRow,
+    IndexStore,
+    MapFunction,
+    Seq,
+    ViewResult,
+    ViewRow,
+)
+from peerpouch.query.definitions import DESIGN, LANGUAGE, design_id, indexes_of
+from peerpouch.query.indexer import Indexer, MapDocuments, Rows
+from peerpouch.query.reducers import BUILT_IN, Emitted, FunctionReducer, MakeReducer, Reducer, python_reducer
+from peerpouch.query.viewoptions import Range, ViewOptions
+
+_PAGE: Final = 1000
+# Raise it when rows are encoded in another way, so that they are made anew.
+_VERSION: Final = 1
+
+
+def encode_rows(pairs: Sequence[tuple[Any, Any]]) -> list[tuple[bytes, bytes | None]]:
+    """Emitted keys and values as an index keeps them. The key is kept as JSON too: ``1.0`` comes back as ``1.0``."""
+    return [(encode_key(key), jsonio.dumps([key, value])) for key, value in pairs]
+
+
+def map_rows(function: MapFunction, doc: Document) -> list[tuple[bytes, bytes | None]]:
+    """What a Python map function emits for a document."""
+    rows: list[tuple[bytes, bytes | None]] = []
+
+    def emit(key: Any = None, value: Any = None) -> None:
+        # Encoded at once: the function may go on to change what it emitted.
+        rows.append((encode_key(key), jsonio.dumps([key, value])))
+
+    function(doc, emit)
+    return rows
+
+
+def _decode(row: IndexRow) -> Emitted:
+    key, value = jsonio.loads(row.value or b"[null,null]")
+    return Emitted(key, row.doc_id, value)
+
+
+class RowSource(ABC):
+    """The sorted rows of a view."""
+
+    @abstractmethod
+    def pages(self, part: Range, descending: bool, skip: int = 0) -> AsyncIterator[list[IndexRow]]: ...
+
+    @abstractmethod
+    async def total(self) -> int: ...
+
+    @abstractmethod
+    async def before(self, part: Range, descending: bool) -> int:
+        """How many rows come before this range."""
+
+
+class _StoredRows(RowSource):
+    """Rows of an index. One that does not exist (asked for without an update) is empty."""
+
+    def __init__(self, store: IndexStore, index: str) -> None:
+        self._store = store
+        self._index = index
+
+    async def pages(self, part: Range, descending: bool, skip: int = 0) -> AsyncIterator[list[IndexRow]]:
+        start, end = part
+        while True:
+            try:
+                rows = await self._store.read_index(
+                    self._index, start=start, end=end, descending=descending, skip=skip, limit=_PAGE
+                )
+            except NotFound:
+                return
+            if rows:
+                yield rows
+            if len(rows) < _PAGE:
+                return
+            skip = 0
+            last = rows[-1].position
+            if descending:
+                end = last
+            else:
+                start = last._replace(ordinal=last.ordinal + 1)
+
+    async def total(self) -> int:
+        state = await self._store.index_state(self._index)
+        return 0 if state is None else state.rows
+
+    async def before(self, part: Range, descending: bool) -> int:
+        try:
+            if descending:
+                return 0 if part.end is None else await self._store.count_index(self._index, start=part.end)
+            return 0 if part.start is None else await self._store.count_index(self._index, end=part.start)
+        except NotFound:
+            return 0
+
+
+class _TemporaryRows(RowSource):
+    """Rows in memory: those of the ranges asked for, and of these no more than the limit needs."""
+
+    def __init__(self, ranges: list[Range], descending: bool, most: int | None) -> None:
+        self._ranges = ranges
+        self._descending = descending
+        self._most = most
+        self._rows: list[IndexRow] = []
+        self._total = 0
+        self._before = 0
+
+    def add(self, doc_id: str, rows: Rows) -> None:
+        first = self._ranges[0] if self._ranges else Range(None, None)
+        self._total += len(rows)
+        for ordinal, (key, value) in enumerate(rows):
+            position = IndexPosition(key, doc_id, ordinal)
+            if any(part.holds(position) for part in self._ranges):
+                self._rows.append(IndexRow(key, doc_id, ordinal, value))
+            elif self._descending:
+                self._before += first.end is not None and position >= first.end
+            else:
+                self._before += first.start is not None and position < first.start
+        if self._most is not None and len(self._rows) > 2 * self._most + _PAGE:
+            self.sort()
+            del self._rows[self._most :]
+
+    def sort(self) -> None:
+        self._rows.sort(key=lambda row: row.position, reverse=self._descending)
+
+    async def pages(self, part: Range, descending: bool, skip: int = 0) -> AsyncIterator[list[IndexRow]]:
+        # Sorted in the direction that was announced.
+        rows = self._rows[::-1] if self._descending else self._rows
+        low = 0 if part.start is None else bisect_left(rows, part.start, key=lambda row: row.position)
+        high = len(rows) if part.end is None else bisect_left(rows, part.end, key=lambda row: row.position)
+        found = rows[low:high]
+        if descending:
+            found.reverse()
+        for at in range(skip, len(found), _PAGE):
+            yield found[at : at + _PAGE]
+
+    async def total(self) -> int:
+        return self._total
+
+    async def before(self, part: Range, descending: bool) -> int:
+        return self._before
+
+
+@dataclass(frozen=True, slots=True)
+class StoredView:
+    """A view of a design document that is not a Mango index."""
+
+    map_source: str
+    reduce_source: str | None
+    language: str
+    design_docs: bool
+
+    @property
+    def store_name(self) -> str:
+        definition = [_VERSION, self.language, self.map_source, self.design_docs]
+        return f"view/{hashlib.sha256(jsonio.dumps(definition)).hexdigest()}"
+
+
+def views_of(doc: Document) -> dict[str, StoredView]:
+    """The map/reduce views of a design document; malformed ones are left out."""
+    views = doc.get("views")
+    language = doc.get("language", "javascript")
+    if type(views) is not dict or type(language) is not str or language == LANGUAGE:
+        return {}
+    options = doc.get("options")
+    design_docs = type(options) is dict and options.get("include_design") is True
+    found: dict[str, StoredView] = {}
+    for name, view in views.items():
+        if type(view) is dict and type(view.get("map")) is str:
+            reduce = view.get("reduce")
+            found[name] = StoredView(view["map"], reduce if type(reduce) is str else None, language, design_docs)
+    return found
+
+
+class ViewQueries:
+    """Map/reduce queries of one database."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        store: IndexStore,
+        indexer: Indexer,
+        runner: Callable[[], FunctionRunner | None],
+    ) -> None:
+        self._documents = documents
+        self._store = store
+        self._indexer = indexer
+        self._runner = runner
+        self._tasks: set[asyncio.Task[Seq]] = set()
+
+    async def query(self, options: ViewOptions) -> ViewResult:
+        """See :meth:`peerpouch.ports.Queries.query`."""
+        if callable(options.view):
+            make = self._reducer(options.reduce, None)
+            options.check(make is not None)
+            source: RowSource = await self._compute(options.view, options, make is not None)
+            result = await self._answer(source, options, make)
+            if options.update_seq:
+                result["update_seq"] = (await self._documents.info())["update_seq"]
+            return result
+        view = await self._find_view(options.view)
+        make = self._reducer(options.reduce, view.reduce_source)
+        options.check(make is not None)
+        if options.update == "true":
+            await self._refresh(view)
+        result = await self._answer(_StoredRows(self._store, view.store_name), options, make)
+        if options.update_seq:
+            state = await self._store.index_state(view.store_name)
+            result["update_seq"] = "0" if state is None else state.seq
+        if options.update == "lazy":
+            task = asyncio.create_task(self._refresh(view))
+            self._tasks.add(task)
+            task.add_done_callback(self._forget)
+        return result
+
+    def _forget(self, task: asyncio.Task[Seq]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            # Nobody waits for it (the database may have been closed); whoever asks for an update gets its own error.
+            task.exception()
+
+    async def cleanup(self, design_docs: Sequence[Document]) -> None:
+        """Drop the rows of all views and indexes that no design document defines any more."""
+        used = {index.store_name for index in indexes_of(design_docs)}
+        used.update(view.store_name for doc in design_docs for view in views_of(doc).values())
+        for name in await self._store.index_names():
+            if name.startswith(("mango/", "view/")) and name not in used:
+                await self._store.drop_index(name)
+
+    # -- where rows come from
+
+    async def _find_view(self, name: str) -> StoredView:
+        ddoc, _, view_name = name.removeprefix(DESIGN).partition("/")
+        doc = await self._documents.get(design_id(ddoc))
+        if doc.get("language") == LANGUAGE:
+            raise BadRequest(f"{name} is a Mango index: use find.")
+        view = views_of(doc).get(view_name or ddoc)
+        if view is None:
+            raise NotFound("missing_named_view")
+        return view
+
+    async def _refresh(self, view: StoredView) -> Seq:
+        return await self._indexer.refresh(view.store_name, self._map(view), design_docs=view.design_docs)
+
+    def _map(self, view: StoredView) -> MapDocuments:
+        runner = self._runner() if view.language == "javascript" else None
+        if runner is None:
+            raise NotSupported(
+                f"Views in {view.language} can't be computed here: "
+                "install the extra `js` for JavaScript, or pass a Python function."
+            )
+
+        async def map_documents(docs: list[Document]) -> list[Rows]:
+            mapped = await runner.map(view.map_source, docs)
+            # A document that the function fails on has no rows, as in CouchDB.
+            return [[] if isinstance(rows, PeerPouchError) else encode_rows(rows) for rows in mapped]
+
+        return map_documents
+
+    async def _compute(self, function: MapFunction, options: ViewOptions, reduces: bool) -> RowSource:
+        most = None
+        if not reduces and options.limit is not None and options.keys is None:
+            most = options.skip + options.limit
+        rows = _TemporaryRows(options.ranges(), options.descending, most)
+
+        def run(docs: list[Document]) -> None:
+            for doc in docs:
+                rows.add(doc["_id"], map_rows(function, doc))
+
+        async with aclosing(self._documents.all_docs(include_docs=True).pages()) as pages:
+            async for page in pages:
+                docs = [row.get("doc") for row in page if not row["key"].startswith(DESIGN)]
+                await asyncio.to_thread(run, [doc for doc in docs if doc is not None])
+        await asyncio.to_thread(rows.sort)
+        return rows
+
+    # -- what becomes of them
+
+    def _reducer(self, asked: Any, source: str | None) -> MakeReducer | None:
+        if asked is False or (asked is None and source is None):
+            return None
+        if asked is True and source is None:
+            raise InvalidQuery("Reduce is invalid for map-only views.")
+        if callable(asked):
+            return python_reducer(asked)
+        name = asked if type(asked) is str else source
+        assert name is not None
+        if name in BUILT_IN:
+            return BUILT_IN[name]
+        if name.startswith("_") or name != source:
+            raise BadRequest(f"There is no built-in reduce function {name!r}; there are {', '.join(BUILT_IN)}.")
+        runner = self._runner()
+        if runner is None:
+            raise NotSupported("JavaScript reduce functions need the extra `js`; reduce=False gives the rows.")
+
+        async def call(keys: list[Any] | None, values: list[Any], rereduce: bool) -> Any:
+            return await runner.call(name, keys, values, rereduce)
+
+        return lambda: FunctionReducer(call)
+
+    async def _answer(self, source: RowSource, options: ViewOptions, make: MakeReducer | None) -> ViewResult:
+        ranges = options.ranges()
+        if make is not None:
+            return {"rows": await self._reduced(source, ranges, options, make)}
+        rows = await self._plain(source, ranges, options)
+        if options.include_docs:
+            rows = await self._with_docs(rows, options)
+        total = await source.total()
+        before = await source.before(ranges[0], options.descending) if len(ranges) == 1 else 0
+        return {"total_rows": total, "offset": min(before + options.skip, total), "rows": rows}
+
+    async def _plain(self, source: RowSource, ranges: list[Range], options: ViewOptions) -> list[ViewRow]:
+        rows: list[ViewRow] = []
+        skip, limit = options.skip, options.limit
+        for part in ranges:
+            if part.empty:
+                continue
+            # Only with a single range is it known that what is skipped lies in it.
+            skipped = skip if len(ranges) == 1 else 0
+            async for page in source.pages(part, options.descending, skipped):
+                found = page
+                if len(ranges) > 1 and skip:
+                    found, skip = page[skip:], max(0, skip - len(page))
+                if limit is not None:
+                    found = found[: limit - len(rows)]
+                for row in found:
+                    key, doc_id, value = _decode(row)
+                    rows.append({"id": doc_id, "key": key, "value": value})
+                if limit is not None and len(rows) >= limit:
+                    return rows
+        return rows
+
+    async def _reduced(
+        self, source: RowSource, ranges: list[Range], options: ViewOptions, make: MakeReducer
+    ) -> list[ViewRow]:
+        groups = _Groups(options, make)
+        for part in ranges:
+            if part.empty:
+                continue
+            async for page in source.pages(part, options.descending):
+                await groups.take(page)
+                if groups.full:
+                    return groups.rows
+            # Every key that was asked for is a group of its own, also when it comes twice.
+            await groups.close()
+        return groups.rows
+
+    async def _with_docs(self, rows: list[ViewRow], options: ViewOptions) -> list[ViewRow]:
+        """The rows with their documents, or those that their values link to by ``_id`` (and ``_rev``)."""
+        wanted: dict[str, Document | None] = {}
+        links = [_link(row) for row in rows]
+        plain = list(dict.fromkeys(doc_id for doc_id, rev in links if rev is None))
+        for at in range(0, len(plain), _PAGE):
+            listing = self._documents.all_docs(
+                keys=plain[at : at + _PAGE],
+                include_docs=True,
+                conflicts=options.conflicts,
+                attachments=options.attachments,
+            )
+            async for found in listing:
+                wanted[found["key"]] = found.get("doc")
+        result: list[ViewRow] = []
+        for row, (doc_id, rev) in zip(rows, links, strict=True):
+            doc = wanted.get(doc_id) if rev is None else await self._revision(doc_id, rev, options)
+            result.append({**row, "doc": doc})
+        return result
+
+    async def _revision(self, doc_id: str, rev: str, options: ViewOptions) -> Document | None:
+        try:
+            return await self._documents.get(
+                doc_id, rev=rev, conflicts=options.conflicts, attachments=options.attachments
+            )
+        except (NotFound, BadRequest):
+            return None
+
+
+def _link(row: ViewRow) -> tuple[str, str | None]:
+    value = row["value"]
+    if type(value) is dict and type(value.get("_id")) is str:
+        rev = value.get("_rev")
+        return value["_id"], rev if type(rev) is str else None
+    return row["id"], None
+
+
+class _Groups:
+    """Reduces rows that come in order, group by group."""
+
+    def __init__(self, options: ViewOptions, make: MakeReducer) -> None:
+        self._options = options
+        self._make = make
+        self._skip = options.skip
+        self._reducer: Reducer | None = None
+        self._group: bytes | None = None
+        self._key: Any = None
+        self.rows: list[ViewRow] = []
+
+    @property
+    def full(self) -> bool:
+        limit = self._options.limit
+        return limit is not None and len(self.rows) >= limit
+
+    async def take(self, page: list[IndexRow]) -> None:
+        pending: list[Emitted] = []
+        for row in page:
+            emitted = _decode(row)
+            group, key = self._group_of(row, emitted.key)
+            if self._reducer is None or group != self._group:
+                await self._flush(pending)
+                pending = []
+                await self.close()
+                if self.full:
+                    return
+                self._reducer, self._group, self._key = self._make(), group, key
+            pending.append(emitted)
+        await self._flush(pending)
+
+    async def _flush(self, pending: list[Emitted]) -> None:
+        if pending and self._reducer is not None:
+            await self._reducer.add(pending)
+
+    def _group_of(self, row: IndexRow, key: Any) -> tuple[bytes, Any]:
+        if not self._options.grouped:
+            return b"", None
+        level = self._options.group_level
+        if level is None or type(key) is not list or len(key) <= level:
+            return row.key, key
+        return encode_key(key[:level]), key[:level]
+
+    async def close(self) -> None:
+        """End the group at hand."""
+        reducer, self._reducer = self._reducer, None
+        if reducer is None or self.full:
+            return
+        if self._skip:
+            self._skip -= 1
+            return
+        self.rows.append({"key": self._key, "value": await reducer.result()})
