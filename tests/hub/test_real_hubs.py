@@ -1,4 +1,4 @@
-"""The same over a real hub: a file that two clients open on their own, as two processes do."""
+"""The same over real hubs: a file that every client opens on its own, as processes do, and a server's database."""
 
 from __future__ import annotations
 
@@ -9,37 +9,66 @@ from pathlib import Path
 
 import pytest
 
+from peerpouch.couchapi.app import create_app
 from peerpouch.errors import Forbidden, HubUnreachable, PeerUnreachable, ShareNotFound
 from peerpouch.hub.client import HubClient
 from peerpouch.hub.collector import Collected, Collector, collect_garbage
 from peerpouch.hub.events import Opening
 from peerpouch.hub.shares import Share
 from peerpouch.identity.keys import Identity
-from peerpouch.ports import Document, SystemClock
-from peerpouch.storage import Storage, open_storage
+from peerpouch.ports import Document, Documents, Owner, SystemClock
+from peerpouch.remote.database import RemoteDatabase
+from peerpouch.storage import open_storage
+from peerpouch.transports.inprocess import AppExchange
+from tests.couchapi.support import MemoryRegistry
 from tests.hub.conftest import publish
 from tests.hub.fakes import FakeClock, until
 
 
-@pytest.fixture
-async def stack() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as entered:
+class Place:
+    """A hub, and everybody who comes there."""
+
+    def __init__(self, kind: str, path: Path) -> None:
+        self._kind = kind
+        self._path = path
+        self._stack = AsyncExitStack()
+        self._registry = MemoryRegistry()
+        self._exchange = AppExchange(create_app(self._registry), Owner())
+
+    async def __aenter__(self) -> Place:
+        if self._kind == "server":
+            self._stack.push_async_callback(self._registry.close)
+            self._stack.push_async_callback(self._exchange.aclose)
+            await self._registry.create("hub", Owner())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._stack.aclose()
+
+    async def open(self) -> Documents:
+        if self._kind == "server":
+            return await self._stack.enter_async_context(RemoteDatabase(self._exchange, "http://server/hub"))
+        return await self._stack.enter_async_context(await open_storage(self._path))
+
+    async def join(self, identity: Identity | None = None) -> tuple[HubClient, Documents]:
+        database = await self.open()
+        client = HubClient(database, identity or Identity.ephemeral(), SystemClock())
+        return await self._stack.enter_async_context(client), database
+
+
+@pytest.fixture(params=["file", "server"])
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    async with Place(request.param, tmp_path / "hub.db") as entered:
         yield entered
 
 
-async def join(stack: AsyncExitStack, path: Path, identity: Identity | None = None) -> tuple[HubClient, Storage]:
-    database = await stack.enter_async_context(await open_storage(path))
-    client = await stack.enter_async_context(HubClient(database, identity or Identity.ephemeral(), SystemClock()))
-    return client, database
-
-
-async def _ids(database: Storage) -> list[str]:
+async def _ids(database: Documents) -> list[str]:
     return [row["id"] for row in (await database.all_docs())["rows"]]
 
 
-async def test_shares_are_listed_watched_and_withdrawn(stack: AsyncExitStack, tmp_path: Path) -> None:
-    alice, _ = await join(stack, tmp_path / "hub.db")
-    bob, _ = await join(stack, tmp_path / "hub.db")
+async def test_shares_are_listed_watched_and_withdrawn(place: Place) -> None:
+    alice, _ = await place.join()
+    bob, _ = await place.join()
     first = await publish(alice, uuid="1", name="first", info={"site": [1, 2.5, "é"]})
     told: list[Share] = []
     (share,) = await bob.shares(told.append)
@@ -52,9 +81,9 @@ async def test_shares_are_listed_watched_and_withdrawn(stack: AsyncExitStack, tm
     assert [(share.id, share.deleted) for share in told] == [(second, False), (first, True)]
 
 
-async def test_signals_are_answered_refused_and_cleaned_up(stack: AsyncExitStack, tmp_path: Path) -> None:
-    alice, _ = await join(stack, tmp_path / "hub.db")
-    bob, database = await join(stack, tmp_path / "hub.db")
+async def test_signals_are_answered_refused_and_cleaned_up(place: Place) -> None:
+    alice, _ = await place.join()
+    bob, database = await place.join()
 
     async def handler(opening: Opening) -> Document:
         if opening.info == "wolf":
@@ -74,9 +103,14 @@ async def test_signals_are_answered_refused_and_cleaned_up(stack: AsyncExitStack
         await bob.signal(share_id, {}, timeout=30)
 
 
-async def test_the_hubs_content_tells_nothing_and_closing_leaves_nothing(stack: AsyncExitStack, tmp_path: Path) -> None:
-    alice, database = await join(stack, tmp_path / "hub.db")
-    bob, _ = await join(stack, tmp_path / "hub.db")
+async def test_the_hubs_content_tells_nothing_and_closing_leaves_nothing(tmp_path: Path) -> None:
+    async with Place("file", tmp_path / "hub.db") as place:
+        await _leaves_nothing(place, tmp_path)
+
+
+async def _leaves_nothing(place: Place, tmp_path: Path) -> None:
+    alice, database = await place.join()
+    bob, _ = await place.join()
     share_id = await publish(alice)
     await bob.signal(share_id, {"sdp": "planted-secret-sdp", "info": "planted-secret-info"}, timeout=30)
     await alice.close()
@@ -89,13 +123,11 @@ async def test_the_hubs_content_tells_nothing_and_closing_leaves_nothing(stack: 
     assert b"planted-secret" in b"".join(path.read_bytes() for path in tmp_path.iterdir())
 
 
-async def test_an_owner_takes_its_share_over_and_the_earlier_session_stands_by(
-    stack: AsyncExitStack, tmp_path: Path
-) -> None:
+async def test_an_owner_takes_its_share_over_and_the_earlier_session_stands_by(place: Place) -> None:
     me = Identity.ephemeral()
-    one, _ = await join(stack, tmp_path / "hub.db", me)
-    two, _ = await join(stack, tmp_path / "hub.db", me)
-    bob, _ = await join(stack, tmp_path / "hub.db")
+    one, _ = await place.join(me)
+    two, _ = await place.join(me)
+    bob, _ = await place.join()
     share_id = await publish(one)
     await publish(two)
     await until(lambda: not one.published()[0].serving)
@@ -106,16 +138,16 @@ async def test_an_owner_takes_its_share_over_and_the_earlier_session_stands_by(
     assert (await bob.signal(share_id, {"sdp": "x"}, timeout=30))["sdp"] == "answer to x"
 
 
-async def test_a_closed_hub_is_named(stack: AsyncExitStack, tmp_path: Path) -> None:
-    bob, database = await join(stack, tmp_path / "hub.db")
+async def test_a_closed_hub_is_named(place: Place) -> None:
+    bob, database = await place.join()
     await database.close()
     with pytest.raises(HubUnreachable):
         await bob.shares()
 
 
-async def test_no_answer_leaves_no_signal(stack: AsyncExitStack, tmp_path: Path) -> None:
-    alice, database = await join(stack, tmp_path / "hub.db")
-    bob, _ = await join(stack, tmp_path / "hub.db")
+async def test_no_answer_leaves_no_signal(place: Place) -> None:
+    alice, database = await place.join()
+    bob, _ = await place.join()
     share_id = await publish(alice)
     alice._answerer.changed = lambda change: None  # type: ignore[method-assign]
     with pytest.raises(PeerUnreachable):
@@ -124,9 +156,10 @@ async def test_no_answer_leaves_no_signal(stack: AsyncExitStack, tmp_path: Path)
     assert await _ids(database) == [f"share:{share_id}"]
 
 
-async def test_dead_signals_are_collected(tmp_path: Path) -> None:
+async def test_dead_signals_are_collected(place: Place) -> None:
     clock = FakeClock()
-    async with await open_storage(tmp_path / "hub.db") as database:
+    database = await place.open()
+    async with database:
         await database.put({"_id": f"signal:{'0' * 26}:{'1' * 26}"})
         await database.put({"_id": "other", "kept": True})
         collector = Collector(database, clock)
@@ -141,9 +174,9 @@ async def test_dead_signals_are_collected(tmp_path: Path) -> None:
         assert (await database.info())["doc_del_count"] == 0
 
 
-async def test_an_operator_collects_all_at_once(stack: AsyncExitStack, tmp_path: Path) -> None:
-    alice, database = await join(stack, tmp_path / "hub.db")
-    bob, _ = await join(stack, tmp_path / "hub.db")
+async def test_an_operator_collects_all_at_once(place: Place) -> None:
+    alice, database = await place.join()
+    bob, _ = await place.join()
     share_id = await publish(alice)
     for _ in range(3):
         await bob.signal(share_id, {}, timeout=30)
