@@ -11,10 +11,7 @@ import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import Any, Literal
-
-from peerpouch.errors import NotSupported
 
 LABEL = "peerpouch"
 PROTOCOL = "peerpouch.1"
@@ -146,29 +143,3 @@ def has_network() -> bool:
         except OSError:
             continue
     return False
-
-
-def load_engine(name: str | None = None) -> Engine:
-    """The engine of that name; without one, wrtc, or aiortc where wrtc has no build.
-
-    Raises:
-        NotSupported: It is not installed.
-    """
-    available = {"wrtc": "wrtc", "aiortc": "aiortc"}
-    for candidate, module in available.items():
-        if name in (None, candidate) and find_spec(module) is not None:
-            return _load(candidate)
-    if name not in (None, *available):
-        raise NotSupported(f"There is no WebRTC engine {name!r}; wrtc and aiortc are known.")
-    raise NotSupported(f"The WebRTC engine {name or 'wrtc'} is not installed: pip install 'peerpouch[aiortc]'.")
-
-
-def _load(name: str) -> Engine:
-    # Inside a function: each engine takes 100 to 200 ms to import, and one is enough.
-    if name == "wrtc":
-        from .wrtc_engine import WrtcEngine
-
-        return WrtcEngine()
-    from .aiortc_engine import AiortcEngine
-
-    return AiortcEngine()

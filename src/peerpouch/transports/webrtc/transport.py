@@ -10,7 +10,8 @@ from peerpouch.errors import PeerUnreachable
 from peerpouch.ports import ASGIApp, Clock, Link, Peer, PeerTransport, PendingLink, SystemClock
 from peerpouch.wire import Limits
 
-from .engine import Engine, EngineConnection, RTCOptions, load_engine
+from .engine import Engine, EngineConnection, RTCOptions
+from .engines import load_engine
 from .link import PeerLink
 from .sdp import candidates, check_sdp
 
