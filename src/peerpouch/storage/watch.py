@@ -83,6 +83,7 @@ class FileWatch:
                 asyncio.create_task(self._notified(self._stop)),
                 asyncio.create_task(self._polled(self._stop)),
             ]
+            self._look_again()  # notifications come only once their thread has begun to watch
 
     def __exit__(self, *_: object) -> None:
         self._users -= 1
