@@ -35,7 +35,7 @@ from peerpouch.ports import (
 from peerpouch.remote import attachments as attachment_requests
 from peerpouch.remote import queries, writing
 from peerpouch.remote.client import Client, document_path
-from peerpouch.remote.feed import Feed
+from peerpouch.remote.feed import Feed, text_seq
 from peerpouch.remote.listing import KeyListing, Listing, read_head, read_rows
 from peerpouch.remote.pacing import Pacer
 from peerpouch.remote.reading import Reader
@@ -45,6 +45,15 @@ _REVS_DIFF_IDS = 5000
 # Ids in one request of `_revs_diff`: about half a megabyte.
 _PURGE_IDS = 100
 # CouchDB's own limit for one request.
+
+_UNKNOWN: Any = {
+    "db_name": "",
+    "doc_count": 0,
+    "doc_del_count": 0,
+    "purge_seq": "0",
+    "sizes": {"file": 0, "active": 0, "external": 0},
+    "instance_start_time": "0",
+}
 
 
 class RemoteDatabase(Database):
@@ -103,8 +112,9 @@ class RemoteDatabase(Database):
     async def info(self) -> DatabaseInfo:
         info = await self._client.json("GET", "")
         with self._client.shape():
-            info["update_seq"] = str(info["update_seq"])
-            result: DatabaseInfo = info
+            # Other servers leave out what they do not know.
+            merged: Any = {**_UNKNOWN, **info, "update_seq": text_seq(info["update_seq"])}
+            result: DatabaseInfo = merged
             return result
 
     async def get(

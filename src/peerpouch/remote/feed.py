@@ -76,7 +76,7 @@ class Feed:
         wanted: list[Change] = []
         for row in rows:
             if row.get("seq") is not None:
-                self.since = _seq(row["seq"])
+                self.since = text_seq(row["seq"])
                 row["seq"] = self.since
             doc = row.get("doc")
             if self.accept is not None and (doc is None or not self.accept(doc)):
@@ -121,7 +121,7 @@ class Feed:
                 wanted = self._judge(rows)
                 pending = answer.get("pending")
                 if self.limit != 0 or pending is None or not wanted:
-                    self.since = _seq(answer["last_seq"])
+                    self.since = text_seq(answer["last_seq"])
             yield ChangesPage(wanted, self.since, pending)
             if self.limit == 0 or self.descending or size is None or len(rows) < size or pending == 0:
                 return
@@ -160,7 +160,8 @@ class Feed:
 
     async def _continuous(self, ends: float | None) -> AsyncGenerator[ChangesPage, None]:
         params = {"feed": "continuous", "since": self.since, "heartbeat": max(1, round(self._beat() * 1000))}
-        headers = {"content-type": "application/json"}
+        # What a server compresses it may hold back until there is more of it.
+        headers = {"content-type": "application/json", "accept-encoding": "identity"}
         content = None if self.body is None else jsonio.dumps(self.body)
         method = "GET" if self.body is None else "POST"
         response = await self.client.send(
@@ -243,11 +244,11 @@ class Feed:
         with self.client.shape():
             wanted = self._judge(answer["results"])
             if self.limit != 0:
-                self.since = _seq(answer["last_seq"])
+                self.since = text_seq(answer["last_seq"])
         yield ChangesPage(wanted, self.since, answer.get("pending"))
 
 
-def _seq(value: Any) -> Seq:
+def text_seq(value: Any) -> Seq:
     """A sequence of an answer: CouchDB 1 and PouchDB have numbers, some servers arrays, all of them opaque."""
     if isinstance(value, str):
         return value

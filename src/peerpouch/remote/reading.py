@@ -70,13 +70,7 @@ class Reader:
         )
         with self._client.shape():
             self._pacer.seen(len(requests), size)
-            asked = {wanted.id for wanted in requests}
-            return [
-                _bulk_result(entry["id"], item, attachments)
-                for entry in answer["results"]
-                if _expected(entry["id"], asked)
-                for item in entry["docs"]
-            ]
+            return _in_order(requests, answer["results"], attachments)
 
     async def _one_by_one(
         self, requests: Sequence[RevisionRequest], *, revs: bool, latest: bool, attachments: AttachmentMode
@@ -120,16 +114,27 @@ class Reader:
         return results
 
 
-def _expected(doc_id: Any, asked: set[str]) -> bool:
-    if doc_id not in asked:
-        raise ProtocolError(f"The server sent the document {str(doc_id)[:100]!r}, which nobody asked for.")
-    return True
+def _in_order(
+    requests: Sequence[RevisionRequest], entries: Sequence[Any], attachments: AttachmentMode
+) -> list[RevisionResult]:
+    """Results in the order of the requests. PouchDB gives one entry per document, wherever it was asked for first."""
+    order = {wanted.id: n for n, wanted in reversed([*enumerate(requests)])}
+    if len(entries) != len(requests) or any(
+        entry["id"] != wanted.id for entry, wanted in zip(entries, requests, strict=True)
+    ):
+        for entry in entries:
+            if entry["id"] not in order:
+                raise ProtocolError(f"The server sent the document {str(entry['id'])[:100]!r}, which nobody asked for.")
+        entries = sorted(entries, key=lambda entry: order[entry["id"]])
+    return [_bulk_result(entry["id"], item, attachments) for entry in entries for item in entry["docs"]]
 
 
 def _bulk_result(doc_id: str, item: Any, attachments: AttachmentMode) -> RevisionResult:
     if "ok" in item:
         doc = received(item["ok"], attachments, doc_id=doc_id)
         return RevisionResult(doc_id, doc["_rev"], doc)
+    if "error" not in item:  # PouchDB's form
+        return RevisionResult(doc_id, item.get("missing"), None, NotFound("missing"))
     fields = item["error"]
     rev = fields.get("rev")
     error = error_of(fields, 404 if fields.get("error") == "not_found" else 500)
