@@ -109,8 +109,7 @@ class Caller:
 
         async def run() -> Document:
             nonlocal call, document_id
-            await self._feed.start()
-            share = await self.find(share_id)
+            _, share = await asyncio.gather(self._feed.start(), self.find(share_id))  # one round trip less
             async with self._turns.setdefault(share.key.raw, asyncio.Semaphore(MAX_CALLS)):
                 call = self._make(share, body)
                 document_id = str(call.sent.document["_id"])

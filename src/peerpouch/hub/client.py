@@ -174,6 +174,10 @@ class HubClient(SignalChannel):
             await within(self._clock, CLOSE_WITHIN, self._withdraw_all())
         except PeerPouchError as error:
             logger.warning("Not every share could be withdrawn; they run out: %s", error.reason)
+        finally:
+            await self._end()
+
+    async def _end(self) -> None:
         await end(self._collecting)
         await self._publisher.close()
         await self._answerer.close()

@@ -64,13 +64,20 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"{path} can't be written: {error.strerror or error}.") from None
     try:
+        _lock(descriptor, path)
+        yield
+    finally:
+        os.close(descriptor)  # which releases the lock
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    try:
         if sys.platform == "win32":
             msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
         else:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)  # which releases the lock
+    except OSError as error:
+        raise StorageError(f"{path} can't be locked: {error.strerror or error}.") from None
 
 
 def replace(path: Path, content: bytes) -> None:
