@@ -83,9 +83,9 @@ class RevTree:
             for start, is_deleted, hashes in orjson.loads(ancestry):
                 path = [(start - n, item) for n, item in enumerate(hashes.split(","))]
                 tree._add(path, is_deleted)
-        except (ValueError, TypeError) as error:
+            tree._find_leaves()
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
             raise CorruptDatabase(f"A revision tree is malformed: {error}.") from None
-        tree._find_leaves()
         if not tree.leaves or tree.leaves[0] != Leaf(not deleted, rev):
             raise CorruptDatabase("A revision tree and its winner contradict each other.")
         return tree

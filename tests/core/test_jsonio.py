@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peerpouch.core import jsonio
+from peerpouch.errors import InvalidDocument, InvalidJSON
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"]))
+)  # fmt: skip
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
+    max_leaves=20,
+)
+
+
+def typed(value: Any) -> Any:
+    """The value with the type of every number, so that ``1`` and ``1.0`` differ."""
+    if isinstance(value, dict):
+        return {key: typed(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [typed(child) for child in value]
+    return type(value).__name__, value
+
+
+@given(VALUES)
+def test_what_is_written_is_read_back_exactly(value: Any) -> None:
+    assert typed(jsonio.loads(jsonio.dumps(value))) == typed(value)
+    data, exact = jsonio.encode(value)
+    assert exact or typed(orjson.loads(data)) == typed(value)
+
+
+@given(VALUES)
+def test_canonical_json_stands_for_the_same_value_and_is_its_own_canonical_form(value: Any) -> None:
+    data = jsonio.canonical(value)
+    assert json.loads(data) == value
+    assert jsonio.canonical(jsonio.loads(data)) == data
+
+
+@given(VALUES)
+def test_the_fast_and_the_slow_way_to_canonical_json_agree(value: Any) -> None:
+    assert jsonio.canonical(value) == jsonio._canonical_slowly(value)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_canonical_number_reads_back_as_the_same_number(number: float) -> None:
+    text = jsonio.canonical(number).decode()
+    assert float(text) == number
+    assert ".0" not in text.removeprefix("0.0")[-2:]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (1.0, "1"), (-0.0, "0"), (1e16, "10000000000000000"), (1e21, "1000000000000000000000"), (0.5, "0.5"),
+        (1e-6, "0.000001"), (1e-7, "1e-7"), (1.25e-9, "1.25e-9"), (-1.5, "-1.5"), (123456.789, "123456.789"),
+        (2**70, "1180591620717411303424"), (5e-324, "5e-324"),
+    ],
+)  # fmt: skip
+def test_canonical_numbers(number: float, text: str) -> None:
+    assert jsonio.canonical(number).decode() == text
+    assert jsonio.canonical({"n": [number]}).decode() == f'{{"n":[{text}]}}'
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), "\ud800", {"\udfff": 1}, {1: 2}, b"x", {1, 2}, object(), complex(1)]
+)
+@pytest.mark.parametrize("write", [jsonio.dumps, jsonio.canonical])
+def test_what_json_cannot_carry_is_refused(write: Any, value: Any) -> None:
+    for place in (value, [None, value], {"a": {"b": value}}):
+        with pytest.raises(InvalidDocument):
+            write(place)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"nan", b"[NaN]", b"[1e999]", b'"\\ud800"', b"\xff", b"{'a':1}", b"[" * 100_000]
+)
+def test_what_is_no_json_is_refused(data: bytes) -> None:
+    with pytest.raises(InvalidJSON):
+        jsonio.loads(data)
+    with pytest.raises(InvalidJSON):
+        jsonio.loads(b"[12345678901234567890123," + data)
