@@ -129,7 +129,8 @@ class _TemporaryRows(RowSource):
         for ordinal, (key, value) in enumerate(rows):
             position = IndexPosition(key, doc_id, ordinal)
             if any(part.holds(position) for part in self._ranges):
-                self._rows.append(IndexRow(key, doc_id, ordinal, value))
+                # A copy: the encoder's buffers are larger than what is in them, and these stay for a while.
+                self._rows.append(IndexRow(key, doc_id, ordinal, None if value is None else bytes(memoryview(value))))
             elif self._descending:
                 self._before += first.end is not None and position >= first.end
             else:
