@@ -201,10 +201,12 @@ class Meeting(ABC):
 
         Raises:
             BadRequest: the name, the info or the access is not allowed.
+            NotSupported: no WebRTC engine is installed.
             HubUnreachable: the hub can't be written.
         """
         self._check_open()
         wanted = Access.parse(access)
+        await self._transport.prepare()  # the first visitor should not wait for it
         async with self._changing:
             opened = None if isinstance(database, Database) else await self._open_target(database)
             try:

@@ -102,6 +102,13 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 class PeerTransport(ABC):
     """Makes peer connections. ``app`` serves the requests of ``peer`` over the connection."""
 
+    async def prepare(self) -> None:
+        """Load now what the first connection would wait for. Not needed, and harmless at any time.
+
+        Raises:
+            NotSupported: no connection can be made here.
+        """
+
     @abstractmethod
     async def offer(self, app: ASGIApp, peer: Peer) -> PendingLink: ...
 

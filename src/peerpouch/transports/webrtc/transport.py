@@ -21,7 +21,8 @@ class WebRTC(PeerTransport):
 
     Args:
         options: ICE servers, policy and limits of gathering.
-        engine: ``"wrtc"`` or ``"aiortc"``; the first that is installed by default. Loaded with the first connection.
+        engine: ``"wrtc"`` or ``"aiortc"``; the first that is installed by default. Loaded by ``prepare``, or with the
+            first connection.
         clock: For heartbeats.
         limits: What a peer may do.
     """
@@ -42,6 +43,9 @@ class WebRTC(PeerTransport):
         self._pending: set[_Pending] = set()
         self._links: set[PeerLink] = set()
 
+    async def prepare(self) -> None:
+        await self._loaded()
+
     async def offer(self, app: ASGIApp, peer: Peer) -> PendingLink:
         connection = await self._connection()
         return await self._made(_Pending(self, connection, app, peer, offerer=True), connection.offer())
@@ -60,10 +64,16 @@ class WebRTC(PeerTransport):
         )
 
     async def _connection(self) -> EngineConnection:
+        return await (await self._loaded()).connection(self._options)
+
+    async def _loaded(self) -> Engine:
         if self._engine is None:
             name = self._wanted if isinstance(self._wanted, str) else None
-            self._engine = load_engine(name)
-        return await self._engine.connection(self._options)
+            # In a thread: importing an engine takes 100 ms and more, in which other connections go on.
+            engine = await asyncio.to_thread(load_engine, name)
+            if self._engine is None:  # else somebody else was faster
+                self._engine = engine
+        return self._engine
 
     async def _made(self, pending: _Pending, description: Awaitable[str]) -> PendingLink:
         self._pending.add(pending)
