@@ -222,6 +222,20 @@ async def test_no_answer_ends_in_peer_unreachable(join: Join, hub: MemoryHub, cl
     await until(lambda: hub.ids("signal:") == [])
 
 
+async def test_an_owner_that_restarts_while_it_is_called_is_called_again(
+    join: Join, hub: MemoryHub, clock: FakeClock
+) -> None:
+    me, bob = Identity.ephemeral(), join()
+    before, after = join(me), join(me)
+    share_id = await publish(before)
+    before._answerer.changed = lambda change: None  # type: ignore[method-assign]
+    call = asyncio.create_task(bob.signal(share_id, {"sdp": "x"}, timeout=20))
+    await until(lambda: hub.ids("signal:") != [])
+    await publish(after)
+    assert (await call)["sdp"] == "answer to x"
+    await until(lambda: hub.ids("signal:") == [])
+
+
 async def test_a_cancelled_call_takes_its_signal_back(join: Join, hub: MemoryHub) -> None:
     alice, bob = join(), join()
 
@@ -564,6 +578,19 @@ async def test_closing_withdraws_and_ends_every_task(join: Join, hub: MemoryHub)
     assert len(asyncio.all_tasks()) == before
     with pytest.raises(HubUnreachable):
         await bob.shares()
+
+
+async def test_closing_ends_calls_that_wait_and_takes_their_signals_back(join: Join, hub: MemoryHub) -> None:
+    alice, bob = join(), join()
+    share_id = await publish(alice)
+    alice._answerer.changed = lambda change: None  # type: ignore[method-assign]
+    calls = [asyncio.create_task(bob.signal(share_id, {}, timeout=20)) for _ in range(3)]
+    await until(lambda: len(hub.ids("signal:")) == 3)
+    await bob.close()
+    for call in calls:
+        with pytest.raises(HubUnreachable, match="closed"):
+            await call
+    assert hub.ids("signal:") == []
 
 
 async def test_closing_with_the_hub_gone_ends_as_well(join: Join, hub: MemoryHub) -> None:

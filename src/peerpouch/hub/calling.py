@@ -20,7 +20,7 @@ from peerpouch.errors import (
     PeerUnreachable,
     ShareNotFound,
 )
-from peerpouch.hub import signals
+from peerpouch.hub import shares, signals
 from peerpouch.hub.admission import MAX_CALLS
 from peerpouch.hub.directory import Directory
 from peerpouch.hub.feed import Feed
@@ -41,6 +41,13 @@ class _Call:
     sent: SentOffer
     answer: asyncio.Future[Answer]
     refused: InvalidSignal | None = None
+
+
+class _Moved(Exception):
+    """The share that was asked is served by another session now."""
+
+    def __init__(self, share: Share) -> None:
+        self.share = share
 
 
 class Caller:
@@ -105,32 +112,28 @@ class Caller:
     async def call(self, share_id: str, body: Document, *, timeout: float) -> Document:
         """Send an offer and wait for its answer; errors as in the port SignalChannel."""
         call: _Call | None = None
-        document_id = ""
 
         async def run() -> Document:
-            nonlocal call, document_id
+            nonlocal call
             _, share = await asyncio.gather(self._feed.start(), self.find(share_id))  # one round trip less
             async with self._turns.setdefault(share.key.raw, asyncio.Semaphore(MAX_CALLS)):
-                call = self._make(share, body)
-                document_id = str(call.sent.document["_id"])
-                self._calls[document_id] = call
-                with hub_errors("send a signal"):
-                    await self._database.put(call.sent.document)
-                answer = await call.answer
-            if answer.error is not None:
-                raise answer.error
-            return answer.body or {}
+                while True:
+                    call = self._make(share, body)
+                    try:
+                        return await self._answer_to(call)
+                    except _Moved as moved:
+                        share = moved.share
 
         try:
             return await within(self._clock, timeout, run())
         except DeadlineExceeded:
             raise self._no_answer(call, timeout) from None
-        finally:
-            if self._calls.pop(document_id, None) is not None:
-                self._clean_up(document_id)
 
     def changed(self, change: Change) -> None:
-        """Note a change of the hub."""
+        """Note a change of the hub, after the directory did."""
+        if change["id"].startswith(shares.PREFIX):
+            self._share_changed(change["id"].removeprefix(shares.PREFIX))
+            return
         call = self._calls.get(change["id"])
         document = change.get("doc")
         if call is None or document is None or call.answer.done() or "answer" not in document:
@@ -142,11 +145,36 @@ class Caller:
             call.refused = error
             logger.warning("An answer to %.80r was refused: %s", change["id"], error.reason)
 
+    def _share_changed(self, share_id: str) -> None:
+        """An owner that restarted can't open what was sealed to its last session: offer again to the new one."""
+        for call in self._calls.values():
+            asked = call.sent.share
+            if asked.id == share_id and not call.answer.done():
+                share = self._directory.get(share_id)
+                if share is not None and share.session != asked.session:
+                    call.answer.set_exception(_Moved(share))
+
+    async def _answer_to(self, call: _Call) -> Document:
+        document_id = str(call.sent.document["_id"])
+        self._calls[document_id] = call
+        try:
+            with hub_errors("send a signal"):
+                await self._database.put(call.sent.document)
+            answer = await call.answer
+        finally:
+            del self._calls[document_id]
+            self._clean_up(document_id)
+        if answer.error is not None:
+            raise answer.error
+        return answer.body or {}
+
     async def close(self) -> None:
         """End what is waiting, and delete what is left in the hub, as far as that works at once."""
         for call in self._calls.values():
             if not call.answer.done():
                 call.answer.set_exception(HubUnreachable("The hub was closed while an answer was awaited."))
+        for _ in range(3):  # the callers wake, and begin to delete their signals
+            await asyncio.sleep(0)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2)
         await end(*self._tasks)

@@ -201,6 +201,7 @@ class HubClient(SignalChannel):
         if change["id"].startswith(shares.PREFIX):
             self._publisher.changed(change)
             self._directory.changed(change)
+            self._caller.changed(change)
         elif change["id"].startswith(signals.PREFIX):
             self._answerer.changed(change)
             self._caller.changed(change)

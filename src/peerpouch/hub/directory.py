@@ -176,6 +176,10 @@ class Directory:
         """The time to put into an offer to a share that was found, in milliseconds."""
         return self._leases.owners_time(share_id, monotonic=self._clock.monotonic(), now=self._clock.now())
 
+    def get(self, share_id: str) -> Share | None:
+        """What was last seen of a share, alive or not."""
+        return self._leases.get(share_id)
+
     def listed(self, share_id: str) -> Share | None:
         """A share that is alive and not the own session's."""
         share = self._leases.get(share_id)
