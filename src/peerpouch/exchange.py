@@ -9,6 +9,6 @@ This module is the one place, besides the users of this port, that imports the H
 from __future__ import annotations
 
 from httpx2 import AsyncBaseTransport as Exchange
-from httpx2 import AsyncByteStream, Headers, Request, Response
+from httpx2 import AsyncByteStream, ByteStream, Headers, Request, Response
 
-__all__ = ["AsyncByteStream", "Exchange", "Headers", "Request", "Response"]
+__all__ = ["AsyncByteStream", "ByteStream", "Exchange", "Headers", "Request", "Response"]

@@ -292,6 +292,21 @@ async def test_without_that_bound_every_offer_holds_a_connection(world: World, m
     assert len(alice.pool._connections) == 5
 
 
+async def test_a_peer_whose_connection_ends_while_its_new_offer_is_decided_on_is_let_in(world: World) -> None:
+    alice, bob = world.person(b"a"), world.person(b"b")
+    alice.share("notes")
+    lease = await bob.pool.connect("notes")
+    (link,) = world.network.links
+    assert link.other is not None
+    link.other.mute = True
+    link.end(PeerUnreachable("Lost."))
+    task = asyncio.ensure_future(get(lease))
+    await settle()
+    link.other.end(PeerUnreachable("Lost."))  # noticed while alice looks whether it still works
+    assert await task == 200
+    assert alice.pool.admitted(bob.peer, "notes")
+
+
 async def test_a_share_that_was_not_opened_is_not_served_over_an_open_connection(world: World) -> None:
     alice, bob = world.person(b"a"), world.person(b"b")
     alice.share("notes")
@@ -323,9 +338,18 @@ async def test_revoking_closes_what_was_open_for_that_share_alone(world: World) 
     assert [link.closed for link in world.network.links] == [True, False]
     with pytest.raises(ShareNotFound):
         await get(lease)
-    assert await get(other) == 404  # the connection stays, and the share is gone
-    with pytest.raises(ShareNotFound):
+    with pytest.raises(ShareNotFound):  # the connection stays, and the share is gone
         await get(other)
+
+
+async def test_a_share_that_is_shared_again_over_the_connection_that_stayed_is_asked_for_and_used(world: World) -> None:
+    alice, bob = world.person(b"a"), world.person(b"b")
+    alice.share("notes")
+    alice.share("more")
+    lease, _ = await bob.pool.connect("notes"), await bob.pool.connect("more")
+    alice.pool.revoke("notes")
+    assert await get(lease) == 200
+    assert [share for _, share, _ in alice.asked] == ["notes", "more", "notes"]
 
 
 async def test_revoking_one_key_leaves_the_others(world: World) -> None:

@@ -28,6 +28,7 @@ class Connection:
         link: The open link; one that has ended stays only until its end was noticed.
         attempt: Our offer that is under way.
         answering: The other's offer that is under way: admitted, and waiting for its channel to open.
+        deciding: How many of the other end's offers are being decided on, so that the entry is kept.
         users: How many leases and openers of ours use the connection, by share.
         opened: The shares of the other end that we were let in to over ``link``, and what it says of them.
         admitted: Our shares that the other end was let in to, over ``link`` or over what is becoming it.
@@ -39,6 +40,7 @@ class Connection:
     link: Link | None = None
     attempt: Attempt | None = None
     answering: asyncio.Task[None] | None = None
+    deciding: int = 0
     users: Counter[str] = field(default_factory=Counter)
     opened: dict[str, Any] = field(default_factory=dict)
     admitted: set[str] = field(default_factory=set)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from peerpouch.errors import DatabaseClosed
-from peerpouch.exchange import Exchange, Request, Response
+from peerpouch.exchange import ByteStream, Exchange, Request, Response
 from peerpouch.peers.connection import Connection
 from peerpouch.peers.control import is_closed
 from peerpouch.peers.timing import outcome
@@ -113,6 +113,11 @@ class LeasedExchange(Exchange):
         response = await link.exchange.handle_async_request(request)
         if is_closed(response):
             self._lease.forget()
+            # Nothing was done for such a request, so it can be sent again, unless its body is a stream that is spent.
+            if isinstance(request.stream, ByteStream):
+                await response.aclose()
+                link = await self._lease.reach()
+                response = await link.exchange.handle_async_request(request)
         return response
 
     async def aclose(self) -> None:

@@ -253,9 +253,11 @@ class Pool:
         self._check_open()
         self._check_room()
         connection = self._connection(peer)
+        connection.deciding += 1
         try:
             return {"info": own_info, "sdp": await self._answer_sdp(connection, share_id, sdp)}
         finally:
+            connection.deciding -= 1
             self._settle_down(connection)
 
     async def _answer_sdp(self, connection: Connection, share_id: str, sdp: str) -> str | None:
@@ -414,7 +416,11 @@ class Pool:
         """What follows from a change of a connection's link or uses: counting down, or forgetting it."""
         if connection.link is None and not connection.pending:
             connection.admitted.clear()
-            if not connection.users and self._connections.get(connection.address) is connection:
+            if (
+                not connection.users
+                and not connection.deciding
+                and self._connections.get(connection.address) is connection
+            ):
                 del self._connections[connection.address]
         wanted = connection.link is not None and not connection.in_use and not connection.pending and not self._closed
         if wanted and connection.idle is None:
