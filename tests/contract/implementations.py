@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peerpouch.ports import Documents
+from peerpouch.remote import RemoteDatabase
 from peerpouch.storage import open_storage
+from tests.couchapi.support import served
 from tests.node.support import opened_share
 
 Open = Callable[[Path], AbstractAsyncContextManager[Documents]]
@@ -51,8 +53,16 @@ async def _share(folder: Path) -> AsyncIterator[Documents]:
         yield database
 
 
+@asynccontextmanager
+async def _remote(folder: Path) -> AsyncIterator[Documents]:
+    """A server's database, reached without a wire."""
+    async with served() as api, RemoteDatabase(api.exchange, "http://in.process/db") as database:
+        yield database
+
+
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "storage": Implementation(_storage),
     "memory": Implementation(_memory),
+    "remote": Implementation(_remote, guards=False),
     "share": Implementation(_share, guards=False),
 }

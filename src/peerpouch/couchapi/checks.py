@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import AsyncIterable
 from typing import Any
 
 from peerpouch.errors import BadRequest
@@ -14,7 +13,9 @@ _REVISION = re.compile(r"[0-9]{1,15}-[^\s]{1,200}")
 
 
 def check_document(value: Any) -> Document:
-    """A document of a request's body.
+    """A document of a request's body, with its inline attachments decoded.
+
+    What else is wrong with a document, the database says, which may refuse it and write its neighbours.
 
     Raises:
         BadRequest: when it is not an object, or an attachment's data are not base64.
@@ -22,29 +23,22 @@ def check_document(value: Any) -> Document:
     if not isinstance(value, dict):
         raise BadRequest("Document must be a JSON object")
     entries = value.get("_attachments")
-    if entries:
-        value["_attachments"] = _check_entries(entries)
+    if isinstance(entries, dict):
+        value["_attachments"] = {name: _check_entry(name, entry) for name, entry in entries.items()}
     return value
 
 
-def _check_entries(entries: Any) -> dict[str, Any]:
-    if not isinstance(entries, dict):
-        raise BadRequest("Attachments must be a JSON object")
-    checked = {}
-    for name, entry in entries.items():
-        if not isinstance(entry, dict):
-            raise BadRequest(f"The attachment {name!r} must be a JSON object")
-        data = entry.get("data")
-        if isinstance(data, str):
-            # Inline data are the content itself, as CouchDB reads them; what an entry says of an encoding is stale.
-            entry = {k: v for k, v in entry.items() if k not in ("encoding", "encoded_length", "stub", "follows")}
-            entry["data"] = _decode(data, name)
-        elif data is not None and not isinstance(data, AsyncIterable):  # a stream comes of a multipart body
-            raise BadRequest(f"The data of the attachment {name!r} must be base64 text")
-        elif data is None and entry.get("follows"):
-            raise BadRequest(f"The attachment {name!r} follows, and there is no multipart body for it to follow in")
-        checked[name] = entry
-    return checked
+def _check_entry(name: str, entry: Any) -> Any:
+    if not isinstance(entry, dict):
+        return entry
+    data = entry.get("data")
+    if isinstance(data, str):
+        # Inline data are the content itself, as CouchDB reads them; what an entry says of an encoding is stale.
+        entry = {k: v for k, v in entry.items() if k not in ("encoding", "encoded_length", "stub", "follows")}
+        entry["data"] = _decode(data, name)
+    elif data is None and entry.get("follows"):
+        raise BadRequest(f"The attachment {name!r} follows, and there is no multipart body for it to follow in")
+    return entry
 
 
 def _decode(data: str, name: str) -> bytes:

@@ -43,14 +43,23 @@ class AnswerTooLarge(PeerPouchError):
 
 
 class Body(AsyncByteStream):
-    """A request's body that is made while it is sent."""
+    """A request's body that is made while it is sent.
+
+    What its source raises is the caller's own, and no matter of the connection: it is kept in ``error``, while the
+    exchange learns that the body broke off.
+    """
 
     def __init__(self, chunks: AsyncIterable[bytes]) -> None:
         self._chunks = chunks
+        self.error: Exception | None = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for chunk in self._chunks:
-            yield chunk
+        try:
+            async for chunk in self._chunks:
+                yield chunk
+        except Exception as error:
+            self.error = error
+            raise ConnectionFailed("The request broke off: its body could not be read.") from error
 
     async def aclose(self) -> None:
         close = getattr(self._chunks, "aclose", None)
@@ -145,7 +154,7 @@ class Client:
         query = query_string(params or {})
         request = self._request(method, (url or self.url) + path + (f"?{query}" if query else ""), content, headers)
         request.extensions["timeout"] = self._timeouts(endless)
-        response = await self._exchange.handle_async_request(request)
+        response = await self._exchanged(request)
         self._open.add(response)
         if response.status_code < 300:
             return response
@@ -153,6 +162,21 @@ class Client:
             raise await self._error(response)
         finally:
             await self.release(response)
+
+    async def _exchanged(self, request: Request) -> Response:
+        body = request.stream
+        try:
+            response = await self._exchange.handle_async_request(request)
+        except Exception:
+            if isinstance(body, Body) and body.error is not None:
+                raise body.error from None
+            raise
+        if isinstance(body, Body):
+            await body.aclose()
+            if body.error is not None:
+                await response.aclose()
+                raise body.error
+        return response
 
     def _request(
         self, method: str, url: str, content: bytes | AsyncIterable[bytes] | None, headers: Mapping[str, str] | None

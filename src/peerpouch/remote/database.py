@@ -219,6 +219,8 @@ class RemoteDatabase(Database):
         pacer = Pacer(200, 10_000)
         options = {"include_docs": include_docs, "conflicts": conflicts}
         if keys is not None:
+            if startkey is not None or endkey is not None:
+                raise BadRequest("`keys` is incompatible with `startkey` and `endkey`.")
             wanted = list(keys)[::-1] if descending else list(keys)
             wanted = wanted[skip:] if limit is None else wanted[skip : skip + limit]
             options["update_seq"] = update_seq
@@ -357,7 +359,7 @@ class RemoteDatabase(Database):
             asked = {doc_id: list(revs[doc_id]) for doc_id in ids[at : at + _PURGE_IDS]}
             answer = await self._client.json("POST", "/_purge", body=asked)
             with self._client.shape():
-                purged.update({doc_id: list(gone) for doc_id, gone in answer["purged"].items() if gone})
+                purged.update({doc_id: list(answer["purged"].get(doc_id, ())) for doc_id in asked})
         return purged
 
     async def compact(self) -> None:

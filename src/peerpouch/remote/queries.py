@@ -35,10 +35,11 @@ async def find(
     """The port's ``find``: page by page, since a server limits what it gives when nobody says how much."""
     pacer = Pacer(200, 10_000)
     found: FindResult = {"docs": [], "bookmark": bookmark or "nil"}
+    passed = skip
     while True:
         left = None if limit is None else limit - len(found["docs"])
         asked = pacer.size if left is None else min(pacer.size, left)
-        page = {**body, "limit": asked, "skip": skip, **({"bookmark": bookmark} if bookmark else {})}
+        page = {**body, "limit": asked, "skip": passed, **({"bookmark": bookmark} if bookmark else {})}
         try:
             answer, size = await client.sized_json("POST", "/_find", body=page, limit=pacer.limit)
         except AnswerTooLarge:
@@ -51,11 +52,15 @@ async def find(
             pacer.seen(len(docs), size)
             found["docs"] += docs
             _merge(found, answer)
-            # The rows that were skipped are before the bookmark.
-            skip, last, bookmark = 0, bookmark, answer.get("bookmark")
-        done = len(docs) < asked or (limit is not None and len(found["docs"]) >= limit)
-        if done or not bookmark or bookmark in ("nil", last):
+        if len(docs) < asked or (limit is not None and len(found["docs"]) >= limit):
             return found
+        given = answer.get("bookmark")
+        if given and given != "nil" and given != bookmark:
+            bookmark, passed = given, 0  # what was skipped is before the bookmark
+        elif bookmark:
+            return found
+        else:
+            passed = skip + len(found["docs"])  # PouchDB has no bookmarks
 
 
 def _merge(found: FindResult, answer: Mapping[str, Any]) -> None:
