@@ -1,0 +1,169 @@
+"""The worker process: reads requests from its standard input, runs functions in QuickJS, writes replies.
+
+A request and a reply are a length (four bytes, big-endian) and so many bytes of JSON::
+
+    {"op": "map", "source": "function (doc) {…}", "docs": [json text, …]}
+    {"op": "call", "source": "…", "arguments": json text}
+    -> {"results": [{"rows": [[key, value], …]} | {"error": "…"}, …]}
+    -> {"results": [{"result": …} | {"error": …} | {"forbidden": …} | {"unauthorized": …}]}
+    -> {"fatal": "compile" | "time" | "memory", "reason": "…"}
+
+A function gets a context of its own: it sees nothing of other functions, nothing of the machine, and has its own
+limits. What it throws is a result; running into a limit ends the request.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final
+
+import quickjs
+
+from peerpouch.core import jsonio
+from peerpouch.errors import InvalidJSON
+from peerpouch.js.harness import HARNESS
+
+CONTEXTS: Final = 8
+"""Functions kept compiled; the one that was not used for the longest goes first."""
+
+STACK: Final = 512 * 1024
+"""Bytes of JavaScript stack: enough for some thousand frames, far from the thread's own."""
+
+HEADER: Final = 4
+
+
+class FatalError(Exception):
+    """A function did not compile, or ran into a limit."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        self.kind = kind
+        super().__init__(reason)
+
+
+class CompiledFunction:
+    """One function in a context of its own.
+
+    Args:
+        source: A JavaScript function expression.
+        seconds: Processor time for one call.
+        memory: Bytes of JavaScript heap.
+    """
+
+    def __init__(self, source: str, seconds: float, memory: int) -> None:
+        self._context = quickjs.Context()
+        self._context.set_memory_limit(memory)
+        self._context.set_max_stack_size(STACK)
+        self._context.set_time_limit(seconds)
+        try:
+            harness = self._context.eval(HARNESS)
+            # On a line of its own, so that a comment at the source's end can't swallow the bracket.
+            compiled = self._context.eval(f"({source.strip().rstrip(';')}\n)")
+            self._context.set("__harness", harness)
+            self._context.set("__compiled", compiled)
+            self._context.eval(
+                "if (typeof __compiled !== 'function') { throw new TypeError('it is not a function'); }"
+                "globalThis.__functions = __harness(__compiled);"
+                "delete globalThis.__harness; delete globalThis.__compiled;"
+            )
+            self._map = self._context.eval("__functions.map")
+            self._call = self._context.eval("__functions.call")
+            self._context.eval("delete globalThis.__functions")
+        except quickjs.JSException as error:
+            raise _fatal(error, "compile") from None
+
+    def map(self, doc: str) -> Any:
+        """What it emits for a document."""
+        return self._run(self._map, doc)
+
+    def call(self, arguments: str) -> Any:
+        """What it gives for arguments."""
+        return self._run(self._call, arguments)
+
+    def _run(self, function: Any, argument: str) -> Any:
+        try:
+            result = jsonio.loads(function(argument))
+        except quickjs.JSException as error:
+            raise _fatal(error, "memory") from None
+        except (InvalidJSON, TypeError) as error:
+            return {"error": f"its result is not JSON: {error}"}
+        if "limit" in result:
+            raise FatalError("memory", result["limit"])
+        return result
+
+
+def _fatal(error: quickjs.JSException, otherwise: str) -> FatalError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else "out of memory"
+    if "interrupted" in reason:
+        return FatalError("time", reason)
+    if "out of memory" in reason:
+        return FatalError("memory", reason)
+    return FatalError(otherwise, reason)
+
+
+class Worker:
+    """Answers requests."""
+
+    def __init__(self, seconds: float, memory: int) -> None:
+        self._seconds = seconds
+        self._memory = memory
+        self._functions: OrderedDict[str, CompiledFunction] = OrderedDict()
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The reply to one request."""
+        source = request["source"]
+        try:
+            function = self._compiled(source)
+            if request["op"] == "map":
+                return {"results": [function.map(doc) for doc in request["docs"]]}
+            return {"results": [function.call(request["arguments"])]}
+        except FatalError as error:
+            # After a limit the context may be in any state.
+            self._functions.pop(source, None)
+            return {"fatal": error.kind, "reason": str(error)}
+
+    def _compiled(self, source: str) -> CompiledFunction:
+        function = self._functions.get(source)
+        if function is None:
+            function = self._functions[source] = CompiledFunction(source, self._seconds, self._memory)
+            if len(self._functions) > CONTEXTS:
+                self._functions.popitem(last=False)
+        self._functions.move_to_end(source)
+        return function
+
+
+def requests(stream: BinaryIO) -> Iterator[dict[str, Any]]:
+    """Requests until the stream ends: then the other process is gone, or wants this one to go."""
+    while len(header := stream.read(HEADER)) == HEADER:
+        yield jsonio.loads(stream.read(int.from_bytes(header, "big")))
+
+
+def frame(message: dict[str, Any]) -> bytes:
+    """A message as it is sent."""
+    data = jsonio.dumps(message)
+    return len(data).to_bytes(HEADER, "big") + data
+
+
+def limit_process(memory: int) -> None:
+    """Bound the whole process, where the system can: the limits inside of it are QuickJS's own word."""
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+
+
+def main(arguments: list[str]) -> None:
+    """Serve until the standard input ends. Arguments: seconds per call, bytes per function, bytes of the process."""
+    seconds, memory, process = float(arguments[0]), int(arguments[1]), int(arguments[2])
+    limit_process(process)
+    worker = Worker(seconds, memory)
+    for request in requests(sys.stdin.buffer):
+        sys.stdout.buffer.write(frame(worker.answer(request)))
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
