@@ -30,6 +30,10 @@ async def get(lease: Lease, path: str = "") -> int:
     return response.status_code
 
 
+async def forever(*arguments: Any) -> Any:
+    await asyncio.Event().wait()
+
+
 async def test_a_share_opens_and_both_infos_arrive(world: World) -> None:
     alice, bob = world.person(b"a"), world.person(b"b")
     alice.share("notes")
@@ -292,17 +296,20 @@ async def test_without_that_bound_every_offer_holds_a_connection(world: World, m
     assert len(alice.pool._connections) == 5
 
 
-async def test_a_peer_whose_connection_ends_while_its_new_offer_is_decided_on_is_let_in(world: World) -> None:
+async def test_a_peer_whose_connection_ends_while_its_new_offer_is_decided_on_is_let_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alice, bob = world.person(b"a"), world.person(b"b")
     alice.share("notes")
     lease = await bob.pool.connect("notes")
     (link,) = world.network.links
     assert link.other is not None
-    link.other.mute = True
+    monkeypatch.setattr(link.other, "handle_async_request", forever)
     link.end(PeerUnreachable("Lost."))
     task = asyncio.ensure_future(get(lease))
     await settle()
     link.other.end(PeerUnreachable("Lost."))  # noticed while alice looks whether it still works
+    await world.clock.advance(3)
     assert await task == 200
     assert alice.pool.admitted(bob.peer, "notes")
 
@@ -453,10 +460,6 @@ async def test_closing_does_not_wait_for_a_link_that_never_ends(world: World, mo
     alice, bob = world.person(b"a"), world.person(b"b")
     alice.share("notes")
     await bob.pool.connect("notes")
-
-    async def forever() -> None:
-        await asyncio.Event().wait()
-
     monkeypatch.setattr(world.network.links[0], "close", forever)
     task = asyncio.ensure_future(bob.pool.close())
     await world.clock.advance(6)
