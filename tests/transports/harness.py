@@ -8,7 +8,7 @@ import os
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, ClassVar
 
 from peerpouch.errors import ConnectionFailed, InvalidSignal, PeerUnreachable
 from peerpouch.ports import ASGIApp, Clock, Peer
@@ -143,7 +143,7 @@ class MemoryChannel(EngineChannel):
 class MemoryConnection(EngineConnection):
     """Finds its other end by the number in the SDP."""
 
-    _offers: dict[str, MemoryConnection] = {}
+    _offers: ClassVar[dict[str, MemoryConnection]] = {}
 
     def __init__(self) -> None:
         self.channel = MemoryChannel()

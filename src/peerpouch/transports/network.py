@@ -95,6 +95,8 @@ def _translated(error: httpx2.RequestError, request: Request) -> PeerPouchError:
     what = str(error) or type(error).__name__
     if isinstance(error, httpx2.TimeoutException):
         return DeadlineExceeded(f"{server} did not answer in time ({type(error).__name__}).")
-    if isinstance(error, (httpx2.RemoteProtocolError, httpx2.DecodingError)) and "disconnect" not in what:
+    # The library has one class for garbage and for a connection that was cut; only its words tell them apart.
+    cut = "disconnected" in what or "closed connection" in what
+    if isinstance(error, (httpx2.RemoteProtocolError, httpx2.DecodingError)) and not cut:
         return ProtocolError(f"{server} does not speak HTTP as expected: {what}")
     return ConnectionFailed(f"{server} can't be reached, or broke off: {what}")

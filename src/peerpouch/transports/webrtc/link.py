@@ -152,7 +152,7 @@ class PeerLink(Link, Streams):
     # For the stream ends
 
     async def slot(self) -> None:
-        while not self.connection.can_request:
+        while self._over.done() or not self.connection.can_request:
             if self._over.done() or self.connection.state in (State.DRAINING, State.CLOSED):
                 raise self._gone()
             if self.connection.exhausted:
