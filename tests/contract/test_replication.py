@@ -277,3 +277,23 @@ async def test_cancelling_in_the_middle_is_completed_by_the_next_run(pair: Pair)
     progress = await replicate(pair)
     assert progress.ok
     assert await state(pair.target) == await state(pair.source)
+
+
+async def test_a_page_of_a_live_feed_never_claims_changes_that_only_a_later_page_has(pair: Pair) -> None:
+    feed = pair.source.changes(live=True, style="all_docs", batch_size=10)
+    claimed: dict[str, int] = {}
+    seen = 0
+    async with asyncio.timeout(30), feed:
+        pages = feed.pages()
+        assert not (await anext(pages)).results  # caught up
+        writing = asyncio.ensure_future(fill(pair.source, 300))
+        async for page in pages:
+            assert len(page.results) <= 10
+            seen += len(page.results)
+            claimed[page.last_seq] = seen
+            if seen == 300:
+                break
+        await writing
+    for last_seq, count in claimed.items():
+        rest = await pair.source.changes(since=last_seq)
+        assert len(rest["results"]) == 300 - count

@@ -7,7 +7,7 @@ them the connection is taken for dead. A server without continuous feeds is aske
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -181,10 +181,10 @@ class Feed:
                 *lines, buffer = (buffer + chunk).split(b"\n")
                 if len(buffer) > MAX_ANSWER:
                     raise ProtocolError(f"A row of the changes feed of {self.client.shown} is too long.")
+                before = self.since
                 page, done = self._lines(lines)
-                for at in range(0, max(len(page), 1), self.batch_size):
-                    part = page[at : at + self.batch_size]
-                    yield ChangesPage(part, self.since, None)
+                for part in self._parts(before, page, None):
+                    yield part
                 if page and self.timeout is not None:
                     ends = asyncio.get_running_loop().time() + self.timeout
                 if done or self.limit == 0:
@@ -241,11 +241,26 @@ class Feed:
         finally:
             request.cancel()
             await asyncio.gather(request, return_exceptions=True)
+        before = self.since
         with self.client.shape():
             wanted = self._judge(answer["results"])
             if self.limit != 0:
                 self.since = text_seq(answer["last_seq"])
-        yield ChangesPage(wanted, self.since, answer.get("pending"))
+        for part in self._parts(before, wanted, answer.get("pending")):
+            yield part
+
+    def _parts(self, before: Seq, rows: list[Any], pending: int | None) -> Iterator[ChangesPage]:
+        """Rows that came together, in pages no larger than was asked for.
+
+        Only the last page is as far as ``since``: who stops between two must not believe that he has seen the second.
+        """
+        for at in range(0, max(len(rows), 1), self.batch_size):
+            part = rows[at : at + self.batch_size]
+            if at + self.batch_size >= len(rows):
+                before = self.since
+            else:
+                before = next((row["seq"] for row in reversed(part) if row["seq"] is not None), before)
+            yield ChangesPage(part, before, pending)
 
 
 def text_seq(value: Any) -> Seq:
