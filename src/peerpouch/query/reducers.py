@@ -44,7 +44,9 @@ class Reducer(ABC):
 MakeReducer = Callable[[], Reducer]
 
 
-class _BuiltIn(Reducer):
+class BuiltIn(Reducer):
+    """A reduction that gives the same whatever the order of the rows."""
+
     async def add(self, rows: Sequence[Emitted]) -> None:
         self.take(rows)
 
@@ -58,7 +60,7 @@ class _BuiltIn(Reducer):
     def total(self) -> Any: ...
 
 
-class _Count(_BuiltIn):
+class _Count(BuiltIn):
     def __init__(self) -> None:
         self._count = 0
 
@@ -73,7 +75,7 @@ def _is_number(value: Any) -> bool:
     return type(value) is int or type(value) is float
 
 
-class _Sum(_BuiltIn):
+class _Sum(BuiltIn):
     """Of numbers; of arrays, element by element; of objects, field by field."""
 
     def __init__(self) -> None:
@@ -122,7 +124,7 @@ def _show(value: Any) -> str:
 _FIELDS: Final = ("sum", "count", "min", "max", "sumsqr")
 
 
-class _Stats(_BuiltIn):
+class _Stats(BuiltIn):
     """Of numbers, of arrays of numbers position by position, or of statistics made before."""
 
     def __init__(self) -> None:
@@ -162,7 +164,7 @@ def _merge(a: Any, b: Any) -> Any:
     raise BadRequest("The _stats function requires that all values have the same shape.")
 
 
-class _DistinctKeys(_BuiltIn):
+class _DistinctKeys(BuiltIn):
     """HyperLogLog over the keys: 2,048 registers as in CouchDB, for an error of about 2 %.
 
     (Flajolet et al., "HyperLogLog: the analysis of a near-optimal cardinality estimation algorithm", 2007.)
@@ -190,7 +192,7 @@ class _DistinctKeys(_BuiltIn):
         return round(estimate)
 
 
-BUILT_IN: Final[dict[str, MakeReducer]] = {
+BUILT_IN: Final[dict[str, Callable[[], BuiltIn]]] = {
     "_count": _Count,
     "_sum": _Sum,
     "_stats": _Stats,

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from abc import ABC, abstractmethod
-from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
 from peerpouch.core import jsonio
-from peerpouch.core.collation import encode_key
 from peerpouch.errors import BadRequest, InvalidQuery, NotFound, NotSupported, PeerPouchError
 from peerpouch.ports import (
     Document,
     Documents,
     FunctionRunner,
-    IndexPosition,
     IndexRow,
     IndexStore,
     MapFunction,
@@ -29,135 +25,21 @@ from peerpouch.ports import (
 from peerpouch.query.definitions import DESIGN, LANGUAGE, design_id, indexes_of
 from peerpouch.query.indexer import Indexer, MapDocuments, Rows
 from peerpouch.query.reducers import BUILT_IN, Emitted, FunctionReducer, MakeReducer, Reducer, python_reducer
+from peerpouch.query.rows import (
+    PAGE,
+    RowSource,
+    StoredRows,
+    TemporaryGroups,
+    TemporaryRows,
+    decode_row,
+    encode_rows,
+    group_of,
+    map_rows,
+)
 from peerpouch.query.viewoptions import Range, ViewOptions
 
-_PAGE: Final = 1000
 # Raise it when rows are encoded in another way, so that they are made anew.
 _VERSION: Final = 1
-
-
-def encode_rows(pairs: Sequence[tuple[Any, Any]]) -> list[tuple[bytes, bytes | None]]:
-    """Emitted keys and values as an index keeps them. The key is kept as JSON too: ``1.0`` comes back as ``1.0``."""
-    return [(encode_key(key), jsonio.dumps([key, value])) for key, value in pairs]
-
-
-def map_rows(function: MapFunction, doc: Document) -> list[tuple[bytes, bytes | None]]:
-    """What a Python map function emits for a document."""
-    rows: list[tuple[bytes, bytes | None]] = []
-
-    def emit(key: Any = None, value: Any = None) -> None:
-        # Encoded at once: the function may go on to change what it emitted.
-        rows.append((encode_key(key), jsonio.dumps([key, value])))
-
-    function(doc, emit)
-    return rows
-
-
-def _decode(row: IndexRow) -> Emitted:
-    key, value = jsonio.loads(row.value or b"[null,null]")
-    return Emitted(key, row.doc_id, value)
-
-
-class RowSource(ABC):
-    """The sorted rows of a view."""
-
-    @abstractmethod
-    def pages(self, part: Range, descending: bool, skip: int = 0) -> AsyncIterator[list[IndexRow]]: ...
-
-    @abstractmethod
-    async def total(self) -> int: ...
-
-    @abstractmethod
-    async def before(self, part: Range, descending: bool) -> int:
-        """How many rows come before this range."""
-
-
-class _StoredRows(RowSource):
-    """Rows of an index. One that does not exist (asked for without an update) is empty."""
-
-    def __init__(self, store: IndexStore, index: str) -> None:
-        self._store = store
-        self._index = index
-
-    async def pages(self, part: Range, descending: bool, skip: int = 0) -> AsyncIterator[list[IndexRow]]:
-        start, end = part
-        while True:
-            try:
-                rows = await self._store.read_index(
-                    self._index, start=start, end=end, descending=descending, skip=skip, limit=_PAGE
-                )
-            except NotFound:
-                return
-            if rows:
-                yield rows
-            if len(rows) < _PAGE:
-                return
-            skip = 0
-            last = rows[-1].position
-            if descending:
-                end = last
-            else:
-                start = last._replace(ordinal=last.ordinal + 1)
-
-    async def total(self) -> int:
-        state = await self._store.index_state(self._index)
-        return 0 if state is None else state.rows
-
-    async def before(self, part: Range, descending: bool) -> int:
-        try:
-            if descending:
-                return 0 if part.end is None else await self._store.count_index(self._index, start=part.end)
-            return 0 if part.start is None else await self._store.count_index(self._index, end=part.start)
-        except NotFound:
-            return 0
-
-
-class _TemporaryRows(RowSource):
-    """Rows in memory: those of the ranges asked for, and of these no more than the limit needs."""
-
-    def __init__(self, ranges: list[Range], descending: bool, most: int | None) -> None:
-        self._ranges = ranges
-        self._descending = descending
-        self._most = most
-        self._rows: list[IndexRow] = []
-        self._total = 0
-        self._before = 0
-
-    def add(self, doc_id: str, rows: Rows) -> None:
-        first = self._ranges[0] if self._ranges else Range(None, None)
-        self._total += len(rows)
-        for ordinal, (key, value) in enumerate(rows):
-            position = IndexPosition(key, doc_id, ordinal)
-            if any(part.holds(position) for part in self._ranges):
-                # A copy: the encoder's buffers are larger than what is in them, and these stay for a while.
-                self._rows.append(IndexRow(key, doc_id, ordinal, None if value is None else bytes(memoryview(value))))
-            elif self._descending:
-                self._before += first.end is not None and position >= first.end
-            else:
-                self._before += first.start is not None and position < first.start
-        if self._most is not None and len(self._rows) > 2 * self._most + _PAGE:
-            self.sort()
-            del self._rows[self._most :]
-
-    def sort(self) -> None:
-        self._rows.sort(key=lambda row: row.position, reverse=self._descending)
-
-    async def pages(self, part: Range, descending: bool, skip: int = 0) -> AsyncIterator[list[IndexRow]]:
-        # Sorted in the direction that was announced.
-        rows = self._rows[::-1] if self._descending else self._rows
-        low = 0 if part.start is None else bisect_left(rows, part.start, key=lambda row: row.position)
-        high = len(rows) if part.end is None else bisect_left(rows, part.end, key=lambda row: row.position)
-        found = rows[low:high]
-        if descending:
-            found.reverse()
-        for at in range(skip, len(found), _PAGE):
-            yield found[at : at + _PAGE]
-
-    async def total(self) -> int:
-        return self._total
-
-    async def before(self, part: Range, descending: bool) -> int:
-        return self._before
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +94,7 @@ class ViewQueries:
         if callable(options.view):
             make = self._reducer(options.reduce, None)
             options.check(make is not None)
-            source: RowSource = await self._compute(options.view, options, make is not None)
-            result = await self._answer(source, options, make)
+            result = await self._compute(options.view, options, make)
             if options.update_seq:
                 result["update_seq"] = (await self._documents.info())["update_seq"]
             return result
@@ -222,7 +103,7 @@ class ViewQueries:
         options.check(make is not None)
         if options.update == "true":
             await self._refresh(view)
-        result = await self._answer(_StoredRows(self._store, view.store_name), options, make)
+        result = await self._answer(StoredRows(self._store, view.store_name), options, make)
         if options.update_seq:
             state = await self._store.index_state(view.store_name)
             result["update_seq"] = "0" if state is None else state.seq
@@ -276,22 +157,30 @@ class ViewQueries:
 
         return map_documents
 
-    async def _compute(self, function: MapFunction, options: ViewOptions, reduces: bool) -> RowSource:
+    async def _compute(self, function: MapFunction, options: ViewOptions, make: MakeReducer | None) -> ViewResult:
+        """The answer of a Python function, which is run on all documents."""
+        built_in = next((kind for kind in BUILT_IN.values() if kind is make), None)
+        if built_in is not None:
+            groups = TemporaryGroups(options, built_in)
+            await self._scan(lambda doc: groups.add(function, doc))
+            return {"rows": groups.rows()}
         most = None
-        if not reduces and options.limit is not None and options.keys is None:
+        if make is None and options.limit is not None and options.keys is None:
             most = options.skip + options.limit
-        rows = _TemporaryRows(options.ranges(), options.descending, most)
+        rows = TemporaryRows(options.ranges(), options.descending, most)
+        await self._scan(lambda doc: rows.add(doc["_id"], map_rows(function, doc)))
+        await asyncio.to_thread(rows.sort)
+        return await self._answer(rows, options, make)
 
+    async def _scan(self, visit: Callable[[Document], None]) -> None:
         def run(docs: list[Document]) -> None:
             for doc in docs:
-                rows.add(doc["_id"], map_rows(function, doc))
+                visit(doc)
 
         async with aclosing(self._documents.all_docs(include_docs=True).pages()) as pages:
             async for page in pages:
                 docs = [row.get("doc") for row in page if not row["key"].startswith(DESIGN)]
                 await asyncio.to_thread(run, [doc for doc in docs if doc is not None])
-        await asyncio.to_thread(rows.sort)
-        return rows
 
     # -- what becomes of them
 
@@ -343,7 +232,7 @@ class ViewQueries:
                 if limit is not None:
                     found = found[: limit - len(rows)]
                 for row in found:
-                    key, doc_id, value = _decode(row)
+                    key, doc_id, value = decode_row(row)
                     rows.append({"id": doc_id, "key": key, "value": value})
                 if limit is not None and len(rows) >= limit:
                     return rows
@@ -369,9 +258,9 @@ class ViewQueries:
         wanted: dict[str, Document | None] = {}
         links = [_link(row) for row in rows]
         plain = list(dict.fromkeys(doc_id for doc_id, rev in links if rev is None))
-        for at in range(0, len(plain), _PAGE):
+        for at in range(0, len(plain), PAGE):
             listing = self._documents.all_docs(
-                keys=plain[at : at + _PAGE],
+                keys=plain[at : at + PAGE],
                 include_docs=True,
                 conflicts=options.conflicts,
                 attachments=options.attachments,
@@ -421,8 +310,8 @@ class _Groups:
     async def take(self, page: list[IndexRow]) -> None:
         pending: list[Emitted] = []
         for row in page:
-            emitted = _decode(row)
-            group, key = self._group_of(row, emitted.key)
+            emitted = decode_row(row)
+            group, key = group_of(self._options, row.key, emitted.key)
             if self._reducer is None or group != self._group:
                 await self._flush(pending)
                 pending = []
@@ -436,14 +325,6 @@ class _Groups:
     async def _flush(self, pending: list[Emitted]) -> None:
         if pending and self._reducer is not None:
             await self._reducer.add(pending)
-
-    def _group_of(self, row: IndexRow, key: Any) -> tuple[bytes, Any]:
-        if not self._options.grouped:
-            return b"", None
-        level = self._options.group_level
-        if level is None or type(key) is not list or len(key) <= level:
-            return row.key, key
-        return encode_key(key[:level]), key[:level]
 
     async def close(self) -> None:
         """End the group at hand."""
