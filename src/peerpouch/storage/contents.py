@@ -16,6 +16,9 @@ CHUNK = 128 * 1024
 """Bytes in a chunk: large enough that a row costs little beside its bytes, small enough that a few make no difference
 to memory, and that a writer of documents waits for one no longer than for a batch of its own."""
 
+AT_ONCE = 64
+"""Chunks deleted in one transaction: 8 MiB, some milliseconds. Larger contents wait for the next compaction."""
+
 MAX_CONTENT = CHUNK << CHUNK_BITS
 """What the rowids of chunks allow: 128 GiB."""
 
@@ -54,10 +57,12 @@ def touch(connection: apsw.Connection, content: int) -> None:
 
 
 def finish(connection: apsw.Connection, content: int, sha256: bytes, length: int) -> int:
-    """Close an upload. Gives the number that holds these bytes: an older one, if they were here before."""
+    """Close an upload. Gives the number that holds these bytes: an older one, if they were here before.
+
+    Then the upload is left unfinished, for :func:`discard_some` to remove.
+    """
     known = find(connection, sha256)
     if known is not None and known != content:
-        remove(connection, content)
         return known
     connection.execute(
         "UPDATE contents SET sha256 = ?, length = ?, touched = ? WHERE content = ?",
@@ -66,15 +71,32 @@ def finish(connection: apsw.Connection, content: int, sha256: bytes, length: int
     return content
 
 
-def is_unfinished(connection: apsw.Connection, content: int) -> bool:
-    """Whether this is an upload that was not linked."""
-    return bool(fetch(connection, "SELECT 1 FROM contents WHERE content = ? AND sha256 IS NULL", (content,)))
+def discard_some(connection: apsw.Connection, content: int) -> bool:
+    """Remove a part of an upload that was not linked; whether there is more."""
+    if not fetch(connection, "SELECT 1 FROM contents WHERE content = ? AND sha256 IS NULL", (content,)):
+        return False
+    connection.execute("UPDATE contents SET touched = 0 WHERE content = ?", (content,))
+    remove_some(connection, content)
+    return True
 
 
 def remove(connection: apsw.Connection, content: int) -> None:
     """Delete a content with its chunks."""
     connection.execute("DELETE FROM chunks WHERE chunk >= ? AND chunk < ?", span(content))
     connection.execute("DELETE FROM contents WHERE content = ?", (content,))
+
+
+def remove_some(connection: apsw.Connection, content: int) -> None:
+    """Delete the last chunks of a content, and the content when these were all."""
+    start, end = span(content)
+    chunks = fetch(
+        connection,
+        "SELECT chunk FROM chunks WHERE chunk >= ? AND chunk < ? ORDER BY chunk DESC LIMIT ?",
+        (start, end, AT_ONCE),
+    )
+    connection.executemany("DELETE FROM chunks WHERE chunk = ?", chunks)
+    if len(chunks) < AT_ONCE:
+        connection.execute("DELETE FROM contents WHERE content = ?", (content,))
 
 
 def span(content: int) -> tuple[int, int]:

@@ -108,10 +108,10 @@ class Engine:
     def closed(self) -> bool:
         return self._closed
 
-    async def read(self, function: Callable[[apsw.Connection], T]) -> T:
-        """Run a read in a thread, in one snapshot."""
+    async def read(self, function: Callable[[apsw.Connection], T], *, snapshot: bool = True) -> T:
+        """Run a read in a thread, in one snapshot, unless it is one statement that must not be in a transaction."""
         self.check_open()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, function)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, function, snapshot)
 
     def read_now(self, function: Callable[[apsw.Connection], T]) -> tuple[bool, T | None]:
         """Run a point read in the caller's thread: a few pages, and no snapshot over several statements.
@@ -174,7 +174,7 @@ class Engine:
         if self._closed:
             raise DatabaseClosed(f"{self.location.label} is closed.")
 
-    def _read(self, function: Callable[[apsw.Connection], T]) -> T:
+    def _read(self, function: Callable[[apsw.Connection], T], snapshot: bool) -> T:
         if self._shared is not None:
             with self._shared:
                 try:
@@ -183,7 +183,8 @@ class Engine:
                     raise translate(error, self.location.label) from error
         connection = self._readers.get()
         try:
-            connection.execute("BEGIN")
+            if snapshot:
+                connection.execute("BEGIN")
             return function(connection)
         except apsw.Error as error:
             raise translate(error, self.location.label) from error

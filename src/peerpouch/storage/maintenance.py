@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import apsw
 
 from peerpouch.core import jsonio, revisions
-from peerpouch.errors import BadRequest
+from peerpouch.errors import BadRequest, DatabaseExists
 from peerpouch.ports import Document
 from peerpouch.storage import contents, indexes
 from peerpouch.storage.connections import fetch, fetch_one
@@ -117,38 +118,59 @@ async def compact(engine: Engine) -> None:
 
     In short steps, between those of other writers; readers see each step whole.
     """
-    while await engine.write(_drop_bodies):
-        pass
-    while await engine.write(indexes.drop_step):
-        pass
-    while await engine.write(_collect_contents):
-        pass
+    body: tuple[int, str] | None = (-1, "")
+    while body is not None:
+        body = await engine.write(partial(_drop_bodies, after=body))
+    content: int | None = 0
+    while content is not None:
+        content = await engine.write(partial(_disown_contents, after=content))
+    for step in (_remove_chunks, indexes.drop_step):
+        while await engine.write(step):
+            pass
     while await engine.alone(_vacuum_step):
         pass
     await engine.alone(_checkpoint)
 
 
-def _drop_bodies(connection: apsw.Connection) -> bool:
-    """One step; whether there may be more."""
-    gone = fetch(connection, f"SELECT key, rev, flags FROM revs WHERE NOT flags & {LEAF} LIMIT ?", (_STEP_BODIES,))
+def _drop_bodies(connection: apsw.Connection, after: tuple[int, str]) -> tuple[int, str] | None:
+    """One step; gives where the next begins."""
+    rows = fetch(
+        connection,
+        "SELECT key, rev, flags FROM revs WHERE (key, rev) > (?, ?) ORDER BY key, rev LIMIT ?",
+        (*after, _STEP_BODIES),
+    )
+    gone = [row for row in rows if not row[2] & LEAF]
     connection.executemany("DELETE FROM revs WHERE key = ? AND rev = ?", [row[:2] for row in gone])
     for key, rev, flags in gone:
         if flags & ATTACHMENTS:
             drop_attachments(connection, key, rev)
-    return len(gone) == _STEP_BODIES
+    return None if len(rows) < _STEP_BODIES else (rows[-1][0], rows[-1][1])
 
 
-def _collect_contents(connection: apsw.Connection) -> bool:
-    """Delete some chunks of contents that nothing refers to; whether there may be more."""
+def _disown_contents(connection: apsw.Connection, after: int) -> int | None:
+    """One step of making unfinished again what nothing refers to, so that no new document finds it while it goes."""
+    rows = fetch(
+        connection,
+        "SELECT content, EXISTS (SELECT 1 FROM attachments a WHERE a.content = c.content) FROM contents c "
+        "WHERE content > ? AND sha256 IS NOT NULL ORDER BY content LIMIT ?",
+        (after, _STEP_BODIES),
+    )
+    connection.executemany(
+        "UPDATE contents SET sha256 = NULL, touched = 0 WHERE content = ?", [(row[0],) for row in rows if not row[1]]
+    )
+    return None if len(rows) < _STEP_BODIES else rows[-1][0]
+
+
+def _remove_chunks(connection: apsw.Connection) -> bool:
+    """Delete some chunks of a content that nothing refers to; whether there may be more."""
     orphan = fetch_one(
         connection,
-        "SELECT content FROM contents c WHERE (sha256 IS NOT NULL OR touched < ?) "
-        "AND NOT EXISTS (SELECT 1 FROM attachments a WHERE a.content = c.content) LIMIT 1",
+        "SELECT content FROM contents WHERE sha256 IS NULL AND touched < ? LIMIT 1",
         (int(time.time()) - _ABANDONED,),
     )
     if orphan is None:
         return False
-    contents.remove(connection, orphan[0])
+    contents.remove_some(connection, orphan[0])
     return True
 
 
@@ -164,6 +186,44 @@ def _vacuum_step(connection: apsw.Connection) -> bool:
 def _checkpoint(connection: apsw.Connection) -> None:
     with suppress(apsw.BusyError):  # readers or writers elsewhere: the next commit does it
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+async def backup(engine: Engine, target: Path) -> None:
+    """Write a consistent, compact copy to a new file.
+
+    Raises:
+        DatabaseExists, StorageError
+    """
+    unfinished = target.with_name(target.name + ".partial")
+
+    def job(connection: apsw.Connection) -> None:
+        if target.exists():
+            raise DatabaseExists(f"{target} exists already; a backup goes to a new file.")
+        unfinished.unlink(missing_ok=True)
+        restricted = connection.pragma("query_only")
+        try:
+            # In one snapshot, which a copy page by page could not have while others write.
+            connection.execute("PRAGMA query_only = OFF")
+            connection.execute("VACUUM INTO ?", (str(unfinished),))
+            _estrange(unfinished)
+            unfinished.rename(target)
+        finally:
+            connection.execute(f"PRAGMA query_only = {restricted}")
+            unfinished.unlink(missing_ok=True)
+
+    await engine.read(job, snapshot=False)
+
+
+def _estrange(copy: Path) -> None:
+    """Make a copy take sequences of its own when it is opened, even under the inode of the original.
+
+    The commit also syncs the file, which VACUUM INTO does not.
+    """
+    connection = apsw.Connection(str(copy))
+    try:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('inode', 0)")
+    finally:
+        connection.close()
 
 
 def delete_files(path: Path) -> None:

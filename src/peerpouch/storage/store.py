@@ -32,7 +32,7 @@ from peerpouch.ports import (
     WriteFailure,
     WriteResult,
 )
-from peerpouch.storage import edits, feeding, listing, maintenance, reading, uploads, writing
+from peerpouch.storage import checking, edits, feeding, listing, maintenance, reading, uploads, writing
 from peerpouch.storage.connections import Durability, Location, fetch_one, locate
 from peerpouch.storage.engine import Engine
 from peerpouch.storage.feed import FeedOptions, format_seq
@@ -134,6 +134,10 @@ class Storage(StoredIndexes):
     def path(self) -> Path | None:
         """The file; ``None`` in memory."""
         return self._location.path
+
+    @property
+    def closed(self) -> bool:
+        return self._engine.closed
 
     async def id(self) -> str:
         self._engine.check_open()
@@ -440,6 +444,25 @@ class Storage(StoredIndexes):
 
     async def compact(self) -> None:
         await maintenance.compact(self._engine)
+
+    async def check(self) -> list[str]:
+        """What is wrong with the file, as sentences; an empty list when trees, digests, sequences and references agree.
+
+        It reads everything: seconds per million documents, and whatever the attachments take.
+        """
+        return await self._engine.read(checking.check)
+
+    async def backup(self, path: str | Path) -> None:
+        """Write a consistent copy of the database, as it is now, to a new file; others go on reading and writing.
+
+        The copy is a database of its own history: it has this one's uuid, and gets sequences of its own when it is
+        opened.
+
+        Raises:
+            DatabaseExists: when there is a file already.
+            DiskFull, StorageError
+        """
+        await maintenance.backup(self._engine, Path(path))
 
     async def close(self) -> None:
         if self._watch is not None:

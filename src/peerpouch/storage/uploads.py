@@ -83,19 +83,17 @@ class Intake:
         return {name: await self._one(doc_id, name, item) for name, item in attachments.items()}
 
     async def discard(self) -> None:
-        """Remove what was staged and is not linked to a document."""
-        if not self._staged:
-            return
+        """Remove what was staged and is not linked to a document. A second call finds nothing to do."""
         staged, self._staged = self._staged, []
+        if staged and not self._engine.closed:
+            # Shielded: what a cancelled caller staged is removed as well.
+            await asyncio.shield(self._remove(staged))
 
-        def job(connection: apsw.Connection) -> None:
-            for content in staged:
-                if contents.is_unfinished(connection, content):
-                    contents.remove(connection, content)
-
-        if not self._engine.closed:
-            # Shielded: a cancelled caller's upload is removed as well, without making it wait.
-            await asyncio.shield(self._engine.write(job))
+    async def _remove(self, staged: list[int]) -> None:
+        for content in staged:
+            # What this process does not come to any more, the next compaction does.
+            while await self._engine.write(partial(contents.discard_some, content=content)):
+                pass
 
     async def _one(self, doc_id: Any, name: Any, item: Any) -> AttachmentEdit:
         where = f"Attachment {name!r} of document {doc_id!r}"
