@@ -6,14 +6,14 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from peerpouch.couchapi.app import CouchApp, create_app
 from peerpouch.couchapi.limits import Limits
 from peerpouch.errors import DatabaseExists, DatabaseNotFound
 from peerpouch.exchange import Request
+from peerpouch.node.databases import open_file
 from peerpouch.ports import Database, Owner, Principal, Registry
-from peerpouch.storage import open_storage
 from peerpouch.transports.inprocess import AppExchange
 
 UUID = "0123456789abcdef0123456789abcdef"
@@ -42,7 +42,7 @@ class MemoryRegistry(Registry):
     async def create(self, name: str, principal: Principal) -> None:
         if name in self.databases:
             raise DatabaseExists
-        self.databases[name] = cast(Database, await open_storage(":memory:"))
+        self.databases[name] = await open_file(":memory:")
 
     async def delete(self, name: str, principal: Principal) -> None:
         if name not in self.databases:
