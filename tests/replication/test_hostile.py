@@ -69,7 +69,7 @@ async def test_a_page_larger_than_was_asked_for_ends_in_a_protocol_error(
     source: MemoryDatabase, target: MemoryDatabase
 ) -> None:
     fill(source, 20)
-    rows: Any = [row(id=f"d{n}") for n in range(11)]
+    rows: Any = [row(id=f"d{n}") for n in range(41)]
     await fail(Lying(source, page=lambda page: ChangesPage(rows, "9", 0)), target, batch_size=10)
     assert not target.docs
 

@@ -34,6 +34,10 @@ WIDTH = 4
 """Batches inside each lane at once. At 500 documents a batch and 50 ms a round trip that is 40,000 documents/s, more
 than one connection carries; more would only make the portions held larger."""
 
+FEED_BATCHES = 4
+"""Batches' worth of changes that are asked for at once. A feed is read page after page, a round trip each: at 50 ms and
+500 documents a batch these are 40,000 changes/s. A row takes about a kilobyte of memory."""
+
 HEARTBEAT = 30.0
 """Seconds after which an idle live feed says that it is alive: routers forget connections idle for a minute."""
 
@@ -106,7 +110,8 @@ class Pipeline:
         self._fetcher = Fetcher(source, target, meter, clock, chance)
         self._writer = Writer(target, meter)
         self._batch_size = max(1, options.batch_size)
-        # Rows that are read and in no batch yet: at most two batches and a page, about 200 bytes each.
+        self._page_size = FEED_BATCHES * self._batch_size
+        # Rows that are read and in no batch yet: at most two batches and a page.
         self._rows: deque[tuple[str, list[str], str]] = deque()
         self._queued = "0"  # the last place in them
         self._feed: Changes | None = None
@@ -178,7 +183,7 @@ class Pipeline:
             selector=options.selector,
             filter=options.filter,
             query=options.query,
-            batch_size=self._batch_size,
+            batch_size=self._page_size,
             heartbeat=HEARTBEAT if options.live else None,
         )
         async with self._feed as feed:
@@ -196,8 +201,8 @@ class Pipeline:
 
     def _take_in(self, page: ChangesPage) -> None:
         """Check a page's rows, and queue those that are to be replicated."""
-        if len(page.results) > self._batch_size:
-            raise ProtocolError(f"The source sent {len(page.results)} changes in a page of {self._batch_size}.")
+        if len(page.results) > self._page_size:
+            raise ProtocolError(f"The source sent {len(page.results)} changes in a page of {self._page_size}.")
         if type(page.last_seq) is not str:
             raise ProtocolError("The source sent a page of changes without a sequence.")
         queued = self._queued
