@@ -12,7 +12,8 @@ import pytest
 from peerpouch.core import jsonio
 from peerpouch.errors import Forbidden, InvalidSignal, PeerPouchError, PeerUnreachable, ShareNotFound
 from peerpouch.exchange import AsyncByteStream, Exchange, Request, Response
-from peerpouch.peers.pool import Pool, PoolLimits
+from peerpouch.peers.limits import PoolLimits
+from peerpouch.peers.pool import Pool
 from peerpouch.ports import (
     ASGIApp,
     Clock,
@@ -220,7 +221,7 @@ class Hub:
 
 class _Signals(SignalChannel):
     def __init__(self, hub: Hub, sender: Peer) -> None:
-        self._hub, self._sender = hub, sender
+        self._hub, self.sender = hub, sender
 
     async def signal(self, share_id: str, body: Document, *, timeout: float) -> Document:
         self._hub.carried += 1
@@ -228,7 +229,7 @@ class _Signals(SignalChannel):
         await self._hub.deliver.wait()
         if share_id not in self._hub.shares:
             raise ShareNotFound
-        return await self._hub.shares[share_id].pool.answer(self._sender, share_id, copy)
+        return await self._hub.shares[share_id].pool.answer(self.sender, share_id, copy)
 
 
 class Person:
@@ -242,10 +243,11 @@ class Person:
         self.served: list[tuple[Peer, str]] = []
         self.deciding = asyncio.Event()
         self.deciding.set()
+        self.signals = _Signals(hub, self.peer)
         self.pool = Pool(
             self.peer,
             network,
-            _Signals(hub, self.peer),
+            self.signals,
             resolve=self._resolve,
             welcome=self._welcome,
             app=self._app,

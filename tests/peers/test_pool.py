@@ -18,7 +18,8 @@ from peerpouch.errors import (
 )
 from peerpouch.exchange import Request
 from peerpouch.peers.lease import Lease
-from peerpouch.peers.pool import Pool, PoolLimits
+from peerpouch.peers.limits import PoolLimits
+from peerpouch.peers.pool import Pool
 from peerpouch.ports import Peer
 from tests.peers.conftest import World, settle, until
 
@@ -285,8 +286,27 @@ async def test_half_open_connections_are_bounded_in_number(world: World) -> None
     assert len(alice.pool._connections) == 3
 
 
+@pytest.mark.parametrize("limits", [PoolLimits(links_per_key=3), PoolLimits(links=3)])
+async def test_connections_are_bounded_in_number_and_the_others_go_on(world: World, limits: PoolLimits) -> None:
+    alice = world.person(b"a", limits)
+    alice.share("notes")
+    leases = []
+    for number in range(4):
+        visitor = world.person(b"b")
+        visitor.pool.own = visitor.peer = Peer(visitor.peer.key, f"session {number}")
+        visitor.signals.sender = visitor.peer
+        if number < 3:
+            leases.append(await visitor.pool.connect("notes"))
+        else:
+            with pytest.raises(TooManyRequests):
+                await visitor.pool.connect("notes")
+    assert {await get(lease) for lease in leases} == {200}
+    await world.network.links[0].close()
+    assert await get(leases[0]) == 200
+
+
 async def test_without_that_bound_every_offer_holds_a_connection(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pool, "_check_room", lambda self: None)
+    monkeypatch.setattr(Pool, "_check_room", lambda self, peer: None)
     alice = world.person(b"a", PoolLimits(half_opens=3))
     alice.share("notes")
     for number in range(5):

@@ -94,6 +94,13 @@ async def _open(
 # Shares that are opened without a Hub object
 
 
+class _Visit(Hub):
+    """A hub object that only opens shares: it makes no file where a hub should be."""
+
+    async def _open_target(self, target: str | os.PathLike[str]) -> Database:
+        return await _open(target, identity=self._wanted_identity, ice_servers=self._ice_servers, create=False)
+
+
 @dataclass(eq=False, slots=True)
 class _Session:
     """A hub object that no user holds, for the shares that were opened through it."""
@@ -121,15 +128,13 @@ async def _open_share(
         raise NotSupported("A hub in memory can be reached through its Hub object only.")
     own = await load_identity(identity)
     key = (asyncio.get_running_loop(), hub_target.label, own.key.raw)
-    if ice_servers is not None:  # asked for on purpose: not to be served by a session with others
-        hub = Hub(hub_target.address, identity=own, ice_servers=ice_servers)
-        session = _Session(hub, asyncio.ensure_future(hub.__aenter__()))
-    else:
-        found = _sessions.get(key)
-        if found is None:
-            hub = Hub(hub_target.address, identity=own)
-            found = _sessions[key] = _Session(hub, asyncio.ensure_future(hub.__aenter__()))
-        session = found
+    shared = ice_servers is None  # servers that were asked for on purpose make a session of its own
+    session = _sessions.get(key) if shared else None
+    if session is None:
+        visit = _Visit(hub_target.address, identity=own, ice_servers=ice_servers)
+        session = _Session(visit, asyncio.ensure_future(visit.__aenter__()))
+        if shared:
+            _sessions[key] = session
     session.users += 1
     try:
         await asyncio.wait({session.opened})

@@ -31,7 +31,8 @@ from peerpouch.node import ice, targets
 from peerpouch.node.registry import Served, ShareRegistry
 from peerpouch.node.remotes import RemoteShare
 from peerpouch.node.sharing import OwnShare, SharedDatabase, SharedDatabases, describe
-from peerpouch.peers.pool import CONNECT_TIMEOUT, Pool
+from peerpouch.peers.limits import CONNECT_TIMEOUT
+from peerpouch.peers.pool import Pool
 from peerpouch.peers.timing import within
 from peerpouch.ports import Clock, Database, Document, Peer, PeerTransport, SystemClock
 from peerpouch.transports.webrtc.engine import RTCOptions

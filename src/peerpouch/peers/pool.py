@@ -17,8 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from peerpouch.errors import (
     BadRequest,
@@ -34,37 +33,13 @@ from peerpouch.errors import (
 from peerpouch.peers.connection import Attempt, Connection
 from peerpouch.peers.control import ControlApp, check_alive, open_share, release_share
 from peerpouch.peers.lease import Lease
+from peerpouch.peers.limits import CONNECT_TIMEOUT, PoolLimits
 from peerpouch.peers.timing import outcome, within
 from peerpouch.ports import ASGIApp, Clock, Document, Link, Peer, PeerTransport, SignalChannel, SystemClock
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT: Final = 30.0
-"""Seconds for opening a share: a hub that is polled answers within a few, and ICE through TURN takes a few more."""
-
 _LOG = logging.getLogger("peerpouch.peers")
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLimits:
-    """The bounds of a pool; seconds, except where said otherwise.
-
-    Attributes:
-        idle: How long a link that nobody uses is kept. A few seconds make opening one share after the other cheap.
-        half_open: How long an answered offer may take until its channel is open.
-        half_opens: How many of them there may be. Each holds a peer connection, about a megabyte.
-        settle: How long to wait for the other's connection after our offer gave way to it. Its offer and our answer
-            each take one way through the hub.
-        alive: How long a link may take to show that it still works, when its other end seems to want a new one.
-        farewell: How long draining a link may take, and telling that a share is not used any more.
-    """
-
-    idle: float = 30.0
-    half_open: float = 20.0
-    half_opens: int = 64
-    settle: float = 8.0
-    alive: float = 2.0
-    farewell: float = 5.0
 
 
 class Pool:
@@ -248,10 +223,10 @@ class Pool:
         sdp = body.get("sdp")
         if not isinstance(sdp, str) or peer == self.own:
             raise InvalidSignal("The offer is malformed.")
-        self._check_room()
+        self._check_room(peer)
         own_info = await self._welcome(peer, share_id, body.get("info"))
         self._check_open()
-        self._check_room()
+        self._check_room(peer)
         connection = self._connection(peer)
         connection.deciding += 1
         try:
@@ -455,12 +430,14 @@ class Pool:
         if self._closed:
             raise DatabaseClosed("The hub was closed.")
 
-    def _check_room(self) -> None:
+    def _check_room(self, peer: Peer) -> None:
+        others = [entry for entry in self._connections.values() if entry.address != peer]
         if (
-            sum(connection.answering is not None for connection in self._connections.values())
-            >= self._limits.half_opens
+            sum(entry.answering is not None for entry in others) >= self._limits.half_opens
+            or len(others) >= self._limits.links
+            or sum(entry.address.key == peer.key for entry in others) >= self._limits.links_per_key
         ):
-            raise TooManyRequests("Too many connections are being made; try again in a moment.")
+            raise TooManyRequests("Too many connections are open or being made; try again later.")
 
     def spawn(self, work: Coroutine[Any, Any, T], *, ending: bool = False) -> asyncio.Task[T]:
         """Run something that ends with the pool at the latest; what is itself an ending is waited for then."""
@@ -470,10 +447,6 @@ class Pool:
         task.add_done_callback(tasks.discard)
         task.add_done_callback(_report)
         return task
-
-    async def links(self) -> dict[Peer, Link]:
-        """The open links, by address."""
-        return {address: link for address, entry in self._connections.items() if (link := entry.live()) is not None}
 
     async def close(self) -> None:
         """Close all leases and links, after draining them, and wait until everything has ended."""
