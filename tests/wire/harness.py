@@ -46,7 +46,7 @@ class End:
                 if event.ended:
                     self.ended.add(event.stream)
                 if consume:
-                    self.connection.consumed(event.stream, len(event.data))
+                    self.connection.consumed(event.stream, len(event.data), now)
             elif isinstance(event, StreamReset):
                 self.resets[event.stream] = event
         return events

@@ -175,7 +175,7 @@ def test_a_reader_that_stops_reading_stops_the_writer() -> None:
     pair.b.connection.send_data(stream, bytes(100_000), end=True)
     pair.run(consume=False)
     assert len(pair.a.bodies[stream]) == 1000
-    pair.a.connection.consumed(stream, 1000)
+    pair.a.connection.consumed(stream, 1000, 0.0)
     pair.run()
     assert len(pair.a.bodies[stream]) == 100_000
 
@@ -190,7 +190,7 @@ def test_credit_of_the_connection_bounds_all_streams_together() -> None:
     pair.run(consume=False)
     assert sum(len(pair.a.bodies[stream]) for stream in streams) == 2500
     for stream in streams:
-        pair.a.connection.consumed(stream, len(pair.a.bodies[stream]))
+        pair.a.connection.consumed(stream, len(pair.a.bodies[stream]), 0.0)
     pair.run()
     assert sum(len(pair.a.bodies[stream]) for stream in streams) == 4000
 
@@ -222,16 +222,17 @@ def test_a_response_that_ended_gives_credit_back_only_when_it_is_read() -> None:
     pair.b.connection.send_data(late, bytes(1000), end=True)
     pair.run(consume=False)
     assert late not in pair.a.ended
-    pair.a.connection.consumed(1, 1000)
+    pair.a.connection.consumed(1, 1000, 0.0)
     pair.a.connection.reset(3)
     pair.run(consume=False)
     assert late in pair.a.ended
     with pytest.raises(ValueError, match="received"):
-        pair.a.connection.consumed(late, 5000)
+        pair.a.connection.consumed(late, 5000, 0.0)
 
 
 def test_a_consuming_stream_gets_a_larger_window_and_gives_it_back() -> None:
     pair = Pair()
+    pair.a.connection.round_trip = 0.05
     stream = pair.a.connection.request(get(), end=True)
     pair.run()
     pair.b.connection.respond(stream, ok(), end=False)
@@ -242,6 +243,25 @@ def test_a_consuming_stream_gets_a_larger_window_and_gives_it_back() -> None:
     pair.b.connection.send_data(stream, b"", end=True)
     pair.run()
     assert pair.a.connection._credit._pool == pair.a.connection.limits.window_pool
+
+
+def test_a_stream_that_takes_its_time_keeps_its_window() -> None:
+    pair = Pair()
+    pair.a.connection.round_trip = 0.05
+    stream = pair.a.connection.request(get(), end=True)
+    pair.run()
+    pair.b.connection.respond(stream, ok(), end=False)
+    pair.b.connection.send_data(stream, bytes(20_000_000))
+    now = 0.0
+    while pair.flush(pair.b):
+        while pair.a.inbox:
+            pair.a.take(pair.a.inbox.popleft(), now)
+            now += 0.01
+        pair.flush(pair.a)
+        while pair.b.inbox:
+            pair.b.take(pair.b.inbox.popleft())
+    assert len(pair.a.bodies[stream]) == 20_000_000
+    assert pair.a.connection._streams[stream].window == pair.a.connection.limits.response_window
 
 
 def test_streams_that_nobody_reads_leave_credit_for_others() -> None:
@@ -264,7 +284,7 @@ def test_streams_that_nobody_reads_leave_credit_for_others() -> None:
         while pair.a.inbox:
             for event in pair.a.take(pair.a.inbox.popleft(), consume=False):
                 if getattr(event, "stream", 0) == busy and hasattr(event, "data"):
-                    pair.a.connection.consumed(busy, len(event.data))
+                    pair.a.connection.consumed(busy, len(event.data), 0.0)
     assert len(pair.a.bodies[busy]) == 1_000_000
 
 
@@ -325,7 +345,7 @@ def test_the_send_buffer_says_when_it_is_full_and_when_it_has_room() -> None:
     assert pair.b.connection.take_roomy() == []
     pair.run(consume=False)
     assert pair.b.connection.take_roomy() == []
-    pair.a.connection.consumed(stream, 1000)
+    pair.a.connection.consumed(stream, 1000, 0.0)
     pair.run(consume=False)
     assert pair.b.connection.take_roomy() == [stream]
     assert pair.b.connection.take_roomy() == []

@@ -79,6 +79,8 @@ class Connection:
         self._lingering: dict[int, Stream] = {}
         self._pings: dict[bytes, float] = {}
         self._ping_number = 0
+        #: The shortest round trip of a ping so far, in seconds: what the path takes when no queue is in the way.
+        self.round_trip: float | None = None
         self._resets = Allowance(limits.reset_burst, limits.reset_rate)
         self._pinged = Allowance(limits.ping_burst, limits.ping_rate)
         self._out = Scheduler(limits)
@@ -212,7 +214,7 @@ class Connection:
             self._out.control.append(frame(FrameType.RESET, stream, frames.encode_reset(code, reason)))
         self._drop(found)
 
-    def consumed(self, stream: int, size: int) -> None:
+    def consumed(self, stream: int, size: int, now: float) -> None:
         """Return credit for ``size`` bytes of a stream's :class:`DataReceived`. Streams that are gone are ignored.
 
         Raises:
@@ -229,7 +231,7 @@ class Connection:
             if not found.unconsumed and self._lingering.pop(stream, None) is not None:
                 self._credit.forget(found)
             return
-        self._credit.consumed(found, size)
+        self._credit.consumed(found, size, now, self.round_trip)
 
     def ping(self, now: float) -> None:
         """Ask for a sign of life. With ``max_pings`` unanswered ones, nothing is sent."""
@@ -439,7 +441,9 @@ class Connection:
         if sent is not None:
             # Channels keep their order: a ping before this one will not be answered any more.
             self._pings = {token: at for token, at in self._pings.items() if token > payload}
-            events.append(PongReceived(max(0.0, now - sent)))
+            took = max(0.0, now - sent)
+            self.round_trip = took if self.round_trip is None else min(took, self.round_trip)
+            events.append(PongReceived(took))
 
     def _on_go_away(self, stream: int, flags: int, payload: bytes, now: float, events: list[Event]) -> None:
         self._require_connection(stream)

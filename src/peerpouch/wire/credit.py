@@ -8,12 +8,17 @@ from .frames import FrameType, encode_credit, frame
 from .limits import Limits
 from .stream import Stream
 
+#: A window that is used up in less than this many round trips is too small (it takes one for credit to return).
+_ROUND_TRIPS = 2
+
 
 class ReceiveCredit:
     """The ledger of received bodies. CREDIT frames go to ``control``.
 
-    A window grows when its application has consumed a whole window, out of a pool that all streams share: so a stream
-    that is not read never holds more than its first credit, and no stream can use up what another one needs.
+    A window grows when its application has consumed a whole window within two round trips: then the window, not the
+    application, limits the stream. A larger one would only fill the queue in front of the application, and what is
+    urgent would wait in it. It grows out of a pool that all streams share: so a stream that is not read never holds
+    more than its first credit, and no stream can use up what another one needs.
     """
 
     def __init__(self, limits: Limits, control: deque[bytes]) -> None:
@@ -38,15 +43,18 @@ class ReceiveCredit:
             self._control.append(frame(FrameType.CREDIT, 0, encode_credit(self._unreturned)))
             self._unreturned = 0
 
-    def consumed(self, stream: Stream, size: int) -> None:
+    def consumed(self, stream: Stream, size: int, now: float, round_trip: float | None) -> None:
         """Return a stream's credit, a quarter of its window at a time, and let the window grow."""
         stream.unreturned += size
         stream.consumed_of_window += size
+        if stream.window_began is None:
+            stream.window_began = now
         if stream.consumed_of_window >= stream.window:
+            if round_trip is not None and now - stream.window_began < _ROUND_TRIPS * round_trip:
+                self.widen(stream, 2 * stream.window)
             stream.consumed_of_window = 0
-            self.widen(stream, 2 * stream.window)
-            self._control.append(self.returned(stream))
-        elif stream.unreturned >= max(1, stream.window // 4):
+            stream.window_began = now
+        if stream.unreturned >= max(1, stream.window // 4):
             self._control.append(self.returned(stream))
 
     def widen(self, stream: Stream, window: int) -> None:

@@ -34,6 +34,7 @@ class Stream:
         "unreturned",
         "wants_room",
         "window",
+        "window_began",
     )
 
     def __init__(self, stream: int, *, opened_here: bool, may_send: int, window: int) -> None:
@@ -57,6 +58,7 @@ class Stream:
         self.unconsumed = 0
         self.unreturned = 0
         self.consumed_of_window = 0
+        self.window_began: float | None = None
 
     def send_step(self, step: Step) -> bool:
         """Move the sending direction; false where the table forbids it."""

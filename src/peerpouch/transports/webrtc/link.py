@@ -52,6 +52,9 @@ from .streams import StreamEnd, Streams, anew, wake
 #: Seconds that closing waits for what was sent, and for the channel's own close.
 DRAIN = 5.0
 
+#: Bytes between two heartbeats above which the round trip is measured again, though the peer is not silent.
+_BUSY = 64 * 1024
+
 
 class PeerLink(Link, Streams):
     """An open connection to ``peer``. Made by :class:`~peerpouch.transports.webrtc.transport.WebRTC`.
@@ -180,7 +183,7 @@ class PeerLink(Link, Streams):
         return room
 
     def consumed(self, stream: int, size: int) -> None:
-        self.connection.consumed(stream, size)
+        self.connection.consumed(stream, size, self._clock.monotonic())
         self._schedule()
 
     def reset(self, end: StreamEnd, code: Code, reason: str = "") -> None:
@@ -257,7 +260,7 @@ class PeerLink(Link, Streams):
             if (end := self._ends.get(event.stream)) is not None:
                 end.on_data(event.data, event.ended)
             else:
-                self.connection.consumed(event.stream, len(event.data))
+                self.connection.consumed(event.stream, len(event.data), self._clock.monotonic())
         elif isinstance(event, RequestReceived):
             self._ends[event.stream] = Serving(self, event, self._app, self.peer)
         elif isinstance(event, ResponseReceived):
@@ -267,8 +270,10 @@ class PeerLink(Link, Streams):
             if (end := self._ends.get(event.stream)) is not None:
                 end.on_reset(event)
         elif isinstance(event, PongReceived):
-            self._pacer.round_trip = event.round_trip
+            self._pacer.round_trip = self.connection.round_trip or 0.0
         elif isinstance(event, Opened):
+            # Learn the round trip while no queue is in the way: windows are sized by it.
+            self.connection.ping(self._clock.monotonic())
             wake(self._opened)
         else:
             self._on_went_away(event)
@@ -283,13 +288,15 @@ class PeerLink(Link, Streams):
         self.end(None if orderly else PeerUnreachable("The connection to the peer was lost."))
 
     async def _beat(self) -> None:
+        received = 0
         while True:
             now = self._clock.monotonic()
             verdict = self._liveness.check(now)
             if verdict is Verdict.DEAD:
                 self.end(PeerUnreachable(f"The peer was silent for {self._liveness.patience:g} seconds."))
                 return
-            if verdict is Verdict.PING:
+            if verdict is Verdict.PING or self._received - received > _BUSY:
+                received = self._received
                 self.connection.ping(now)
                 self._pump()
             # A due of zero is a check that is due at this very moment: rounding must not make it a busy loop.
