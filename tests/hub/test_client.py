@@ -580,6 +580,30 @@ async def test_closing_withdraws_and_ends_every_task(join: Join, hub: MemoryHub)
         await bob.shares()
 
 
+async def test_publishing_that_is_cancelled_in_the_middle_leaves_no_share_behind(
+    join: Join, hub: MemoryHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, go_on, put = asyncio.Event(), asyncio.Event(), hub.put
+
+    async def slow_put(doc: Document) -> Any:
+        result = await put(doc)
+        written.set()
+        await go_on.wait()
+        return result
+
+    monkeypatch.setattr(hub, "put", slow_put)
+    alice = join()
+    publishing = asyncio.create_task(publish(alice))
+    await written.wait()
+    assert len(hub.ids("share:")) == 1
+    publishing.cancel()
+    await settle()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await publishing
+    assert hub.ids("share:") == []
+
+
 async def test_closing_ends_calls_that_wait_and_takes_their_signals_back(join: Join, hub: MemoryHub) -> None:
     alice, bob = join(), join()
     share_id = await publish(alice)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -92,17 +93,32 @@ class Publisher:
     async def publish(self, database: bytes, name: str, info: Any) -> Publication:
         """Publish a share, or its new name and info if it is published already.
 
+        Cancelled, it leaves no new share behind.
+
         Raises:
             HubUnreachable: if the hub can't be written.
         """
         id = shares.share_id(self._identity.key, database)
         async with self._lock:
-            publication = Publication(id, database, name, info)
-            with hub_errors("publish a share"):
-                await self._take_over(publication, await self._current(id))
-            self._publications[id] = publication
+            new = id not in self._publications
+            writing = asyncio.ensure_future(self._write(Publication(id, database, name, info)))
+            try:
+                publication = await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                # The document may be on its way into the hub: only what becomes of it tells what to take back.
+                await asyncio.wait({writing})
+                if new and id in self._publications:
+                    with suppress(HubUnreachable):  # it then runs out
+                        await self._take_back(self._publications.pop(id))
+                raise
         if self._task is None:
             self._task = asyncio.create_task(self._run(), name="peerpouch share renewal")
+        return publication
+
+    async def _write(self, publication: Publication) -> Publication:
+        with hub_errors("publish a share"):
+            await self._take_over(publication, await self._current(publication.id))
+        self._publications[publication.id] = publication
         return publication
 
     async def withdraw(self, share_id: str) -> None:
@@ -116,17 +132,20 @@ class Publisher:
             if publication is None:
                 return
             self._others.forget(share_id)
-            with hub_errors("withdraw a share"):
-                for _ in range(_ATTEMPTS):
-                    if not publication.serving or publication.rev is None:
-                        return
-                    try:
-                        await self._database.remove(shares.PREFIX + share_id, publication.rev)
-                        return
-                    except (Conflict, NotFound):
-                        document = await self._current(share_id)
-                        publication.rev = None if document is None else document["_rev"]
-                        publication.serving = document is not None and self._is_mine(document)
+            await self._take_back(publication)
+
+    async def _take_back(self, publication: Publication) -> None:
+        with hub_errors("withdraw a share"):
+            for _ in range(_ATTEMPTS):
+                if not publication.serving or publication.rev is None:
+                    return
+                try:
+                    await self._database.remove(shares.PREFIX + publication.id, publication.rev)
+                    return
+                except (Conflict, NotFound):
+                    document = await self._current(publication.id)
+                    publication.rev = None if document is None else document["_rev"]
+                    publication.serving = document is not None and self._is_mine(document)
 
     async def close(self) -> None:
         """Stop renewing. What was not withdrawn runs out."""
