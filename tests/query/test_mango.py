@@ -255,6 +255,8 @@ async def test_bookmarks_are_refused_when_malformed_or_of_another_index() -> Non
             with pytest.raises(InvalidBookmark):
                 await db.find({"debut": {"$gt": 0}}, bookmark=bad)  # type: ignore[arg-type]
         assert (await db.find({"debut": 1}, bookmark="nil"))["bookmark"] == "nil"
+        end = (await db.find({"debut": {"$gt": 0}}))["bookmark"]
+        assert await db.find({"debut": {"$gt": 0}}, bookmark=end) == {"docs": [], "bookmark": end}
 
 
 @pytest.mark.parametrize("options", [{"limit": -1}, {"skip": -1}, {"limit": "x"}, {"fields": "a"}, {"sort": "a"}])

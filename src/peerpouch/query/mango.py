@@ -75,7 +75,8 @@ class MangoQueries:
         if not plan.index.primary:
             await self._refresh(plan.index)
         docs, last = await self._collect(query, plan, scan)
-        result: FindResult = {"docs": docs, "bookmark": "nil" if last is None else last}
+        # A page behind the last document keeps the bookmark, as CouchDB does: "nil" would start over.
+        result: FindResult = {"docs": docs, "bookmark": last or bookmark or "nil"}
         if plan.warning is not None:
             result["warning"] = plan.warning
         if execution_stats:
