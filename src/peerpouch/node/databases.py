@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from peerpouch.js.runner import QuickJSRunner
+from peerpouch.js.runner import QuickJSRunner
 from peerpouch.query.stored import StoredQueries
 from peerpouch.remote import RemoteDatabase
 from peerpouch.storage import Durability, Storage
@@ -16,10 +18,23 @@ REQUEST_TIMEOUT: Final = 120.0
 class LocalDatabase(StoredQueries, Storage):
     """A database in a file, or in memory."""
 
+    async def close(self) -> None:
+        try:
+            await super().close()
+        finally:
+            if self.function_runner is not None:
+                await self.function_runner.close()
+
 
 async def open_file(path: str, *, create: bool = True, durability: Durability = "full") -> LocalDatabase:
-    """Open a database file, ``":memory:"`` for one in memory; errors as :meth:`peerpouch.storage.Storage.open`."""
-    return await LocalDatabase.open(path, create=create, durability=durability)
+    """Open a database file, ``":memory:"`` for one in memory; errors as :meth:`peerpouch.storage.Storage.open`.
+
+    Functions of design documents run in a worker process, which is started when the first of them is needed.
+    """
+    runner = QuickJSRunner()
+    database = await LocalDatabase.open(path, create=create, durability=durability, runner=runner)
+    database.function_runner = runner
+    return database
 
 
 async def open_url(url: str, *, timeout: float | None = None) -> RemoteDatabase:
