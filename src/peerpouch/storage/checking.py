@@ -42,6 +42,8 @@ def _problems(connection: apsw.Connection) -> Iterator[str]:
             yield from part(connection)
     except apsw.Error as error:
         yield f"The file can't be read on: {error}."
+    except (TypeError, ValueError, LookupError) as error:
+        yield f"A row has a value that does not belong there: {error}."
 
 
 def _documents(connection: apsw.Connection) -> Iterator[str]:
