@@ -157,6 +157,14 @@ async def test_the_wall_clock_is_a_limit_too(runner: QuickJSRunner) -> None:
     await slow.close()
 
 
+async def test_without_the_extra_functions_are_not_supported(
+    runner: QuickJSRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerpouch.js.runner.find_spec", lambda name: None)
+    with pytest.raises(NotSupported, match="extra `js`"):
+        await runner.call("function () {}")
+
+
 async def test_a_closed_runner_refuses() -> None:
     runner = QuickJSRunner()
     await runner.close()

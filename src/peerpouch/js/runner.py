@@ -12,6 +12,7 @@ import asyncio
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any, Final
 
 from peerpouch.core import jsonio
@@ -24,7 +25,7 @@ from peerpouch.errors import (
     TooLarge,
     Unauthorized,
 )
-from peerpouch.js.worker import HEADER, frame
+from peerpouch.js.framing import HEADER, frame
 from peerpouch.ports import Document, FunctionRunner
 
 BATCH: Final = 200
@@ -40,6 +41,8 @@ _PROCESS_MEMORY: Final = 1024 * 1024 * 1024
 
 class QuickJSRunner(FunctionRunner):
     """Runs JavaScript functions in one worker process, started when it is first needed.
+
+    Without the extra ``js`` its methods raise ``NotSupported``.
 
     Args:
         seconds: Processor time for one call, or for one document. CouchDB's is 5 seconds (``os_process_timeout``).
@@ -123,6 +126,8 @@ class QuickJSRunner(FunctionRunner):
 
     async def _start(self) -> Process:
         if self._process is None or self._process.returncode is not None:
+            if find_spec("quickjs") is None:
+                raise NotSupported("JavaScript functions need the extra `js`: pip install 'peerpouch[js]'.")
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-I",

@@ -1,6 +1,6 @@
 """The worker process: reads requests from its standard input, runs functions in QuickJS, writes replies.
 
-A request and a reply are a length (four bytes, big-endian) and so many bytes of JSON::
+Requests and replies, framed as :mod:`peerpouch.js.framing` says::
 
     {"op": "map", "source": "function (doc) {…}", "docs": [json text, …]}
     {"op": "call", "source": "…", "arguments": json text}
@@ -23,6 +23,7 @@ import quickjs
 
 from peerpouch.core import jsonio
 from peerpouch.errors import InvalidJSON
+from peerpouch.js.framing import HEADER, frame
 from peerpouch.js.harness import HARNESS
 
 CONTEXTS: Final = 8
@@ -30,8 +31,6 @@ CONTEXTS: Final = 8
 
 STACK: Final = 512 * 1024
 """Bytes of JavaScript stack: enough for some thousand frames, far from the thread's own."""
-
-HEADER: Final = 4
 
 
 class FatalError(Exception):
@@ -137,12 +136,6 @@ def requests(stream: BinaryIO) -> Iterator[dict[str, Any]]:
     """Requests until the stream ends: then the other process is gone, or wants this one to go."""
     while len(header := stream.read(HEADER)) == HEADER:
         yield jsonio.loads(stream.read(int.from_bytes(header, "big")))
-
-
-def frame(message: dict[str, Any]) -> bytes:
-    """A message as it is sent."""
-    data = jsonio.dumps(message)
-    return len(data).to_bytes(HEADER, "big") + data
 
 
 def limit_process(memory: int) -> None:
