@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterable
-from contextlib import aclosing
 from typing import Any, TypeVar
 
 from peerpouch.couchapi.limits import Limits
@@ -68,14 +67,16 @@ class CouchApp:
         if isinstance(response, Stream):
             if response.length is not None:
                 headers.append((b"content-length", b"%d" % response.length))
-            await send({"type": "http.response.start", "status": response.status, "headers": headers})
-            if method == "HEAD":
-                # Begun before it is closed: what a body holds is freed by its own end.
-                async with aclosing(response.body):
-                    await anext(response.body, None)
-                await send({"type": "http.response.body", "body": b""})
-            else:
-                await _unless_gone(_pump(response.body, send), receive)
+            try:
+                await send({"type": "http.response.start", "status": response.status, "headers": headers})
+                if method == "HEAD":
+                    await send({"type": "http.response.body", "body": b""})
+                else:
+                    await _unless_gone(_pump(response.body, send), receive)
+            finally:
+                await response.body.aclose()
+                if response.on_close is not None:
+                    await response.on_close()
             return
         if response.status != 304:
             headers.append((b"content-length", b"%d" % len(response.body)))
@@ -109,9 +110,8 @@ async def _lifespan(receive: Receive, send: Send) -> None:
 
 
 async def _pump(body: AsyncGenerator[bytes, None], send: Send) -> None:
-    async with aclosing(body):
-        async for chunk in body:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    async for chunk in body:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

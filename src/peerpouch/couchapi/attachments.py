@@ -44,20 +44,18 @@ async def get(request: Request) -> Response | Stream:
             await attachment.aclose()
             return error_response(error, headers=[header("content-range", f"bytes */{attachment.length}")])
     if span is None:
-        return Stream(_read(attachment), headers=headers, length=attachment.length)
+        body = _read(attachment)
+        return Stream(body, headers=headers, length=attachment.length, on_close=attachment.aclose)
     start, end = span
     await attachment.aclose()
     part = await database.get_attachment(doc_id, name, start=start, end=end, **asked)
     headers.append(header("content-range", f"bytes {start}-{end - 1}/{attachment.length}"))
-    return Stream(_read(part), status=206, headers=headers, length=end - start)
+    return Stream(_read(part), status=206, headers=headers, length=end - start, on_close=part.aclose)
 
 
 async def _read(attachment: Attachment) -> AsyncGenerator[bytes, None]:
-    try:
-        async for data in attachment:
-            yield data
-    finally:
-        await attachment.aclose()
+    async for data in attachment:
+        yield data
 
 
 def _describe(attachment: Attachment, tag: str) -> list[Header]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -10,7 +11,7 @@ from peerpouch.core import jsonio
 from peerpouch.couchapi.exporting import export
 from peerpouch.couchapi.params import Params
 from peerpouch.couchapi.requests import Request
-from peerpouch.couchapi.responses import JSON_TYPE, NO_CACHE, Stream, error_fields, gather, json_stream
+from peerpouch.couchapi.responses import Stream, error_fields, gather, json_stream
 from peerpouch.errors import BadRequest, InvalidQuery, PeerPouchError
 from peerpouch.ports import Change, Changes, ChangesPage, Database
 
@@ -19,6 +20,9 @@ DEFAULT_TIMEOUT = 60.0
 
 DEFAULT_HEARTBEAT = 60.0
 """Seconds between heartbeats that were asked for without a number."""
+
+PATIENCE = 1.0
+"""Seconds to wait for the first page of a live feed before the status is sent. Most have one at once."""
 
 _FEEDS = ("normal", "longpoll", "continuous", "live", "eventsource")
 
@@ -31,7 +35,8 @@ class _Asked:
         if self.feed not in _FEEDS:
             raise BadRequest("Supported `feed` types: normal, continuous, live, longpoll, eventsource")
         self.encoding_info = params.boolean("att_encoding_info")
-        since = last_event_id if last_event_id is not None and self.feed == "eventsource" else _since(params)
+        resumes = last_event_id is not None and self.feed == "eventsource"
+        since = _unquoted(last_event_id or "0") if resumes else _since(params)
         limit = params.integer("limit")
         style = params.text("style", "main_only")
         if style not in ("main_only", "all_docs"):
@@ -72,10 +77,12 @@ def _since(params: Params) -> str:
         value = params.text("since", "0") or "0"
     except InvalidQuery:
         value = str(params.integer("since", 0))
+    return _unquoted(value)
+
+
+def _unquoted(seq: str) -> str:
     # Clients that take a sequence for JSON send it back with its quotes.
-    if value[:1] == '"' and value[-1:] == '"' and len(value) > 1:
-        return value[1:-1]
-    return value
+    return seq[1:-1] if len(seq) > 1 and seq[0] == seq[-1] == '"' else seq
 
 
 def _heartbeat(params: Params) -> float | None:
@@ -115,6 +122,48 @@ def _filter(params: Params) -> dict[str, Any]:
     return {"filter": name, "query": params.raw_query()}
 
 
+class _Pages:
+    """The pages of a feed, of which the first is asked for before the status is sent.
+
+    What is wrong with the request shows then, and has a status. A live feed that has nothing to say yet is not waited
+    for longer than :data:`PATIENCE`.
+    """
+
+    def __init__(self, feed: Changes) -> None:
+        self.feed = feed
+        self._pages = feed.pages()
+        self._first: asyncio.Task[ChangesPage | None] | None = asyncio.create_task(self._next())
+
+    async def _next(self) -> ChangesPage | None:
+        return await anext(self._pages, None)
+
+    async def begin(self) -> None:
+        """Wait for the first page, or raise what is wrong."""
+        assert self._first is not None
+        try:
+            await asyncio.wait((self._first,), timeout=PATIENCE)
+            if self._first.done():
+                self._first.result()
+        except BaseException:
+            await self.aclose()
+            raise
+
+    async def __aiter__(self) -> AsyncGenerator[ChangesPage, None]:
+        if self._first is not None:
+            page = await self._first
+            self._first = None
+            while page is not None:
+                yield page
+                page = await self._next()
+
+    async def aclose(self) -> None:
+        if self._first is not None:
+            self._first.cancel()
+            await asyncio.gather(self._first, return_exceptions=True)
+            self._first = None
+        await self._pages.aclose()
+
+
 async def changes(request: Request) -> Stream:
     """``GET`` and ``POST /db/_changes``."""
     params = request.params
@@ -123,36 +172,32 @@ async def changes(request: Request) -> Stream:
         params = params.with_body(await request.json_object(required=False))
     asked = _Asked(params, request.header(b"last-event-id"))
     database = await request.database()
+    live = asked.feed not in ("normal", "longpoll")
+    pages = _Pages(asked.open_live(database) if live else asked.open(database))
+    await pages.begin()
     if asked.feed == "normal":
-        # The first page is read before the status is sent, so that what is wrong with the request has a status.
-        feed = asked.open(database)
-        pages = feed.pages()
-        return Stream(json_stream(_results(asked, feed, pages, await _first(pages))))
-    await database.info()  # a database that may not be read refuses now, and not in the middle of a stream
+        return Stream(json_stream(_results(asked, pages)), on_close=pages.aclose)
     if asked.feed == "longpoll":
-        return Stream(json_stream(_longpoll(asked, database)))
+        return Stream(json_stream(_longpoll(asked, pages, database)), on_close=pages.aclose)
     if asked.feed == "eventsource":
         headers = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
-        return Stream(_eventsource(asked, database), headers=headers)
-    return Stream(_continuous(asked, database), headers=[JSON_TYPE, NO_CACHE])
+        return Stream(_eventsource(asked, pages), headers=headers, on_close=pages.aclose)
+    return Stream(gather(_lines(asked, pages)), on_close=pages.aclose)
 
 
-async def _first(pages: AsyncGenerator[ChangesPage, None]) -> ChangesPage | None:
-    return await anext(pages, None)
+async def _rows(asked: _Asked, pages: _Pages) -> AsyncGenerator[bytes, None]:
+    separator = b""
+    async for page in pages:
+        for change in page.results:
+            yield separator + asked.encode(change)
+            separator = b",\n"
 
 
-async def _results(
-    asked: _Asked, feed: Changes, pages: AsyncGenerator[ChangesPage, None], page: ChangesPage | None
-) -> AsyncGenerator[bytes, None]:
-    async with aclosing(pages):
-        yield b'{"results":[\n'
-        separator = b""
-        while page is not None:
-            for change in page.results:
-                yield separator + asked.encode(change)
-                separator = b",\n"
-            page = await _first(pages)
-    yield _end(feed.last_seq or asked.options["since"], feed.pending)
+async def _results(asked: _Asked, pages: _Pages) -> AsyncGenerator[bytes, None]:
+    yield b'{"results":[\n'
+    async for row in _rows(asked, pages):
+        yield row
+    yield _end(pages.feed.last_seq or asked.options["since"], pages.feed.pending)
 
 
 def _end(last_seq: str, pending: int | None) -> bytes:
@@ -162,22 +207,19 @@ def _end(last_seq: str, pending: int | None) -> bytes:
     return b"\n],\n" + jsonio.dumps(fields)[1:] + b"\n"
 
 
-async def _longpoll(asked: _Asked, database: Database) -> AsyncGenerator[bytes, None]:
+async def _longpoll(asked: _Asked, pages: _Pages, database: Database) -> AsyncGenerator[bytes, None]:
     """What there is; if there is nothing, what comes next, after line breaks as heartbeats."""
     yield b'{"results":[\n'
-    feed, separator = asked.open(database), b""
-    async with aclosing(feed.pages()) as pages:
-        async for page in pages:
-            for change in page.results:
-                yield separator + asked.encode(change)
-                separator = b",\n"
-    last_seq, pending = feed.last_seq or asked.options["since"], feed.pending
-    if not separator:
+    found = False
+    async for row in _rows(asked, pages):
+        found = True
+        yield row
+    last_seq, pending = pages.feed.last_seq or asked.options["since"], pages.feed.pending
+    if not found:
         yield b"\n"
         yield b""
-        feed = asked.open_live(database, since=last_seq)
-        async with aclosing(feed.pages()) as pages:
-            async for page in pages:
+        async with aclosing(asked.open_live(database, since=last_seq)) as feed, aclosing(feed.pages()) as live:
+            async for page in live:
                 last_seq, pending = page.last_seq, page.pending
                 if page.results:
                     yield b",\n".join(asked.encode(change) for change in page.results)
@@ -187,36 +229,27 @@ async def _longpoll(asked: _Asked, database: Database) -> AsyncGenerator[bytes, 
     yield _end(last_seq, pending)
 
 
-async def _continuous(asked: _Asked, database: Database) -> AsyncGenerator[bytes, None]:
-    async with aclosing(gather(_lines(asked, database))) as body:
-        async for chunk in body:
-            yield chunk
-
-
-async def _lines(asked: _Asked, database: Database) -> AsyncGenerator[bytes, None]:
+async def _lines(asked: _Asked, pages: _Pages) -> AsyncGenerator[bytes, None]:
     """A row to a line, an empty line as heartbeat, and the last sequence, or the error, in the last line."""
-    feed = asked.open_live(database)
     try:
-        async with aclosing(feed.pages()) as pages:
-            async for page in pages:
-                for change in page.results:
-                    yield asked.encode(change) + b"\n"
-                if not page.results:
-                    yield b"\n"
-                yield b""
+        async for page in pages:
+            for change in page.results:
+                yield asked.encode(change) + b"\n"
+            if not page.results:
+                yield b"\n"
+            yield b""
     except PeerPouchError as error:
         yield jsonio.dumps(error_fields(error)) + b"\n"
         return
+    feed = pages.feed
     yield jsonio.dumps({"last_seq": feed.last_seq or asked.options["since"], "pending": feed.pending or 0}) + b"\n"
 
 
-async def _eventsource(asked: _Asked, database: Database) -> AsyncGenerator[bytes, None]:
-    feed = asked.open_live(database)
+async def _eventsource(asked: _Asked, pages: _Pages) -> AsyncGenerator[bytes, None]:
     yield b"\n"  # the headers are of use to a browser at once
-    async with aclosing(feed.pages()) as pages:
-        async for page in pages:
-            rows = [
-                b"data: " + asked.encode(change) + b"\nid: " + jsonio.dumps(change["seq"]) + b"\n\n"
-                for change in page.results
-            ]
-            yield b"".join(rows) or b"event: heartbeat\ndata: \n\n"
+    async for page in pages:
+        rows = [
+            b"data: " + asked.encode(change) + b"\nid: " + jsonio.dumps(change["seq"]) + b"\n\n"
+            for change in page.results
+        ]
+        yield b"".join(rows) or b"event: heartbeat\ndata: \n\n"

@@ -60,7 +60,8 @@ async def _list(request: Request, listing: Listing) -> Stream:
     except BaseException:
         await rows.aclose()
         raise
-    return Stream(json_stream(_body(rows, _head(head), params.boolean("att_encoding_info"))))
+    body = json_stream(_body(rows, _head(head), params.boolean("att_encoding_info")))
+    return Stream(body, on_close=rows.aclose)
 
 
 async def _queries(request: Request, listing: Listing) -> Stream:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any
 
@@ -39,9 +39,10 @@ class Stream:
     Args:
         body: Closed when the client goes away.
         length: Bytes of the body, where known.
+        on_close: Frees what the body was to be made of; called in any case, also when the body never began.
     """
 
-    __slots__ = ("body", "headers", "length", "status")
+    __slots__ = ("body", "headers", "length", "on_close", "status")
 
     def __init__(
         self,
@@ -50,11 +51,13 @@ class Stream:
         status: int = 200,
         headers: Iterable[Header] = (JSON_TYPE, NO_CACHE),
         length: int | None = None,
+        on_close: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.body = body
         self.status = status
         self.headers: list[Header] = [*headers]
         self.length = length
+        self.on_close = on_close
 
 
 def json_response(value: Any, *, status: int = 200, headers: Iterable[Header] = ()) -> Response:
