@@ -71,6 +71,7 @@ class Watcher:
     def cancel(self) -> None:
         """Tell nothing more."""
         self._directory.unwatch(self)
+        self._pending.clear()  # a task that has more at hand would not wait, and so not notice that it was cancelled
         self._task.cancel()
 
     async def stop(self) -> None:
