@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cli.test_sharing import run
+from tests.cli.support import run
 
 
 async def test_the_demo_ends_with_both_databases_equal_and_nothing_in_the_hub(tmp_path: Path) -> None:

@@ -3,77 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import peerpouch
-
-LIMIT = 60.0
-
-
-@dataclass
-class Ended:
-    """What a command left behind."""
-
-    code: int | None
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-@asynccontextmanager
-async def running(folder: Path, who: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A command that goes on until it is told to end; killed if the test leaves it behind."""
-    env = {**os.environ, "PEERPOUCH_HOME": str(folder / who), "PEERPOUCH_ICE_SERVERS": "none"}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "peerpouch.cli",
-        *arguments,
-        cwd=folder,
-        env=env,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-
-
-async def ended(process: asyncio.subprocess.Process) -> Ended:
-    async with asyncio.timeout(LIMIT):
-        out, err = await process.communicate()
-    return Ended(process.returncode, out.decode(), err.decode())
-
-
-async def run(folder: Path, who: str, *arguments: str) -> Ended:
-    async with running(folder, who, *arguments) as process:
-        return await ended(process)
-
-
-async def line(process: asyncio.subprocess.Process) -> Any:
-    assert process.stdout is not None
-    async with asyncio.timeout(LIMIT):
-        text = await process.stdout.readline()
-    if not text:
-        raise AssertionError((await ended(process)).err)
-    return json.loads(text)
+from tests.cli.support import LIMIT, ended, line, run, running
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 class PeerTransport(ABC):
     """Makes peer connections. ``app`` serves the requests of ``peer`` over the connection."""
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> None:  # noqa: B027  most transports have nothing to load
         """Load now what the first connection would wait for. Not needed, and harmless at any time.
 
         Raises:
