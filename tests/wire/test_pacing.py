@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import pytest
 
 from peerpouch.wire import Connection, Pacer, pacing
 from peerpouch.wire.limits import LARGEST_MESSAGE
-from tests.wire.harness import Pair, get, ok
+from tests.wire.harness import ROOM, Pair, get, ok
 
 
 class Drain:
@@ -121,3 +123,48 @@ def test_a_small_answer_passes_bulk_within_the_delay_and_one_turn() -> None:
 
 def test_twin_with_a_fixed_mark_a_small_answer_waits_behind_bulk() -> None:
     assert _answer_time(256 * 1024) > 1.0
+
+
+def _throughput(rate: float, delay: float, seconds: float, *, measured: bool = True) -> float:
+    """Bytes per second of an endless response over a path of this rate and one-way delay, in virtual time."""
+    pair, pacer, drain = Pair(), Pacer(), Drain(rate)
+    client, server = pair.a.connection, pair.b.connection
+    if measured:
+        client.ping(0.0)
+        pair.b.take(client.data_to_send(0))
+        pair.a.take(server.data_to_send(0), 2 * delay)
+    stream = client.request(get(), end=True)
+    pair.run()
+    server.respond(stream, ok(), end=False)
+    down: deque[tuple[float, bytes]] = deque()
+    up: deque[tuple[float, bytes]] = deque()
+    drain.now = began = 1.0
+    warm = False
+    while drain.now < began + seconds:
+        if server.send_data(stream, b""):
+            server.send_data(stream, bytes(256 * 1024))
+        server.take_roomy()
+        while message := server.data_to_send(pacer.room(drain.now, int(drain.buffered))):
+            pacer.sent(len(message))
+            drain.buffered += len(message)
+            down.append((drain.now + drain.buffered / rate + delay, message))
+        drain.pass_time(0.001)
+        while down and down[0][0] <= drain.now:
+            pair.a.take(down.popleft()[1], drain.now)
+        if not warm and drain.now > began + seconds / 2:
+            warm = True
+            pair.a.bodies[stream].clear()
+        while message := client.data_to_send(ROOM):
+            up.append((drain.now + delay, message))
+        while up and up[0][0] <= drain.now:
+            pair.b.take(up.popleft()[1], drain.now)
+    return len(pair.a.bodies[stream]) / (seconds / 2)
+
+
+@pytest.mark.parametrize(("rate", "delay"), [(125_000, 0.15), (5_000_000, 0.05), (40_000_000, 0.025)])
+def test_one_stream_fills_the_path_whatever_its_rate_and_delay(rate: int, delay: float) -> None:
+    assert _throughput(rate, delay, 4.0) >= 0.85 * rate
+
+
+def test_twin_without_knowing_the_round_trip_a_long_fast_path_stays_half_empty() -> None:
+    assert _throughput(40_000_000, 0.025, 4.0, measured=False) < 0.6 * 40_000_000

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from peerpouch.errors import ProtocolError, TooLarge
 
 from . import frames
-from .credit import ReceiveCredit
 from .events import (
     DataReceived,
     Event,
@@ -48,16 +47,16 @@ from .frames import (
     frame,
 )
 from .limits import LARGEST_CREDIT, LARGEST_MESSAGE, Allowance, Limits
-from .scheduler import Scheduler
 from .states import CONNECTION_TABLE, Direction, Move, State, Step
 from .stream import Stream
+from .table import StreamTable
 
 _END = int(Flag.END)
 _PING_SIZE = 8
 _HEAD_OVERHEAD = 2 * HEADER_SIZE + 4
 
 
-class Connection:
+class Connection(StreamTable):
     """One end of a channel.
 
     Args:
@@ -68,23 +67,14 @@ class Connection:
 
     def __init__(self, *, offerer: bool, limits: Limits | None = None, features: int = 0) -> None:
         self.limits = limits = limits or Limits()
+        super().__init__(limits, offerer=offerer)
         self.state = State.OPENING
         self._peer: dict[Setting, int] = {}
-        self._next_stream = 1 if offerer else 2
-        self._last_accepted = 0
-        self._refused_from = LARGEST_STREAM + 1
-        self._streams: dict[int, Stream] = {}
-        self._opened_here = 0
-        # Requests of this end that are over, with bytes that the application has not consumed.
-        self._lingering: dict[int, Stream] = {}
         self._pings: dict[bytes, float] = {}
         self._ping_number = 0
         #: The shortest round trip of a ping so far, in seconds: what the path takes when no queue is in the way.
         self.round_trip: float | None = None
-        self._resets = Allowance(limits.reset_burst, limits.reset_rate)
         self._pinged = Allowance(limits.ping_burst, limits.ping_rate)
-        self._out = Scheduler(limits)
-        self._credit = ReceiveCredit(limits, self._out.control)
         self._out.control.append(frame(FrameType.HELLO, 0, frames.encode_hello(limits, features)))
         self._handlers: dict[int, Callable[[int, int, bytes, float, list[Event]], None]] = {
             FrameType.HELLO: self._on_hello,
@@ -472,15 +462,6 @@ class Connection:
         if stream != 0:
             raise Malformed("A frame of the connection names a stream.")
 
-    def _require_known(self, stream: int) -> None:
-        """Frames of streams that are over may still come, for what is on the way when a stream ends."""
-        if stream % 2 == self._next_stream % 2:
-            known = stream < self._next_stream
-        else:
-            known = stream <= self._last_accepted or stream >= self._refused_from
-        if not known or stream == 0:
-            raise Malformed(f"A frame names stream {stream}, which was never opened.")
-
     def _check_head(self, payload: bytes) -> None:
         if len(payload) > self.limits.max_head:
             raise Malformed(f"A head has {len(payload)} bytes.", Code.TOO_LARGE)
@@ -497,48 +478,6 @@ class Connection:
         stream.head_waits = True
         stream.ending = stream.sent_end = end
         self._out.heads.append((stream, frame(kind, stream.id, payload, _END if end else 0) + behind))
-
-    def _refuse(self, stream: int, code: int, reason: str, now: float) -> None:
-        self._count_reset(now)
-        self._out.control.append(frame(FrameType.RESET, stream, frames.encode_reset(code, reason)))
-
-    def _count_reset(self, now: float) -> None:
-        if not self._resets.take(now):
-            raise Malformed("Too many streams are opened and reset.", Code.EXCESS)
-
-    def _breach(self, stream: Stream, code: int, reason: str, now: float, events: list[Event]) -> None:
-        self._refuse(stream.id, code, reason, now)
-        self._drop(stream)
-        events.append(StreamReset(stream.id, code, reason, by_peer=False))
-
-    def _sent_end(self, stream: Stream) -> None:
-        if stream.id not in self._streams:
-            return
-        if not stream.opened_here and stream.receiving is not Direction.DONE:
-            reset = frames.encode_reset(Code.NONE, "The request is answered.")
-            self._out.control.append(frame(FrameType.RESET, stream.id, reset))
-            self._drop(stream)
-        else:
-            self._finish(stream)
-
-    def _finish(self, stream: Stream) -> None:
-        """Forget a stream whose directions have both ended, when nothing of it is unconsumed."""
-        if not stream.finished:
-            return
-        if stream.opened_here and stream.unconsumed:
-            del self._streams[stream.id]
-            self._opened_here -= 1
-            self._lingering[stream.id] = stream
-        else:
-            self._drop(stream)
-
-    def _drop(self, stream: Stream) -> None:
-        del self._streams[stream.id]
-        if stream.opened_here:
-            self._opened_here -= 1
-        stream.head_waits = False
-        stream.drop_unsent()
-        self._credit.forget(stream)
 
     def _close(self) -> None:
         for stream in list(self._streams.values()):

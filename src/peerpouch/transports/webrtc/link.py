@@ -323,10 +323,11 @@ class PeerLink(Link, Streams):
         for waiter in self._slots:
             wake(waiter)
         self._drained.set()
-        self._teardown = asyncio.create_task(self._free(), name="free link")
+        self._teardown = asyncio.create_task(self._free(lost=isinstance(error, PeerUnreachable)), name="free link")
 
-    async def _free(self) -> None:
-        await self._channel.close(limit=DRAIN)
+    async def _free(self, *, lost: bool) -> None:
+        if not lost:  # nobody is left to take what is queued
+            await self._channel.close(limit=DRAIN)
         await self._engine.close()
 
     async def _close(self) -> None:
