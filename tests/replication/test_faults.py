@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from peerpouch.core import replication_plan as plan
 from peerpouch.errors import ConnectionFailed, DiskFull, NotFound, PeerPouchError, ProtocolError
-from peerpouch.ports import Attachment, ReplicationOptions, SystemClock
+from peerpouch.ports import Attachment, ReplicationOptions, SystemClock, WriteFailure
 from peerpouch.replication import PipelinedReplicator, Tuning, streams
 from tests.replication.faulty import Breaking, Lying
 from tests.replication.memory import MemoryDatabase
@@ -227,3 +228,109 @@ async def test_a_document_that_goes_while_its_attachment_flows_is_skipped() -> N
     source.get_attachment = gone  # type: ignore[method-assign]
     progress = await hasty().replicate(source, target, ReplicationOptions())  # type: ignore[arg-type]
     assert progress.ok and progress.docs_skipped == 1 and len(target.docs) == 3
+
+
+async def test_a_target_that_reports_a_vanished_attachment_as_its_own_refusal_does_not_end_it() -> None:
+    source, target = MemoryDatabase("source"), MemoryDatabase("target")
+    fill(source, 3)
+    source.edit({"_id": "large", "_attachments": {"a": attach(BIG)}})
+
+    async def gone(*arguments: Any, **options: Any) -> Any:
+        raise NotFound
+
+    source.get_attachment = gone  # type: ignore[method-assign]
+    store = target.bulk_docs
+
+    async def reporting(docs: Any, **options: Any) -> Any:
+        try:
+            return await store(docs, **options)
+        except NotFound as error:
+            return [WriteFailure(docs[0]["_id"], error, docs[0]["_rev"])]
+
+    target.bulk_docs = reporting  # type: ignore[method-assign]
+    progress = await hasty().replicate(source, target, ReplicationOptions())  # type: ignore[arg-type]
+    assert progress.ok and progress.docs_skipped == 1 and len(target.docs) == 3
+
+
+async def cut_behind_the_first_batch() -> tuple[MemoryDatabase, MemoryDatabase]:
+    """The first batch fails while later ones get through; then a run that completes."""
+    source, target = MemoryDatabase("source"), MemoryDatabase("target")
+    fill(source, 40)
+    store, others = target.bulk_docs, asyncio.Event()
+
+    async def first_fails(docs: Any, **options: Any) -> Any:
+        if docs[0]["_id"] == "doc-00000":
+            await others.wait()
+            for _ in range(20):
+                await asyncio.sleep(0)
+            raise ConnectionFailed
+        results = await store(docs, **options)
+        others.set()
+        return results
+
+    target.bulk_docs = first_fails  # type: ignore[method-assign]
+    assert isinstance(await attempt(source, target), ConnectionFailed)
+    assert 0 < len(target.docs) < 40
+    target.bulk_docs = store  # type: ignore[method-assign]
+    assert await attempt(source, target) is None
+    return source, target
+
+
+async def test_a_checkpoint_never_covers_a_gap() -> None:
+    source, target = await cut_behind_the_first_batch()
+    assert target.state() == source.state()
+
+
+async def test_a_checkpoint_that_covered_a_gap_would_lose_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    def jump(frontier: Any, place: list[Any]) -> bool:
+        frontier.seq = place[0]
+        return True
+
+    monkeypatch.setattr(plan.Frontier, "finish", jump)
+    source, target = await cut_behind_the_first_batch()
+    assert "doc-00000" in source.docs and "doc-00000" not in target.docs
+
+
+async def test_without_the_check_of_its_digest_a_changed_attachment_would_be_patched_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, target = MemoryDatabase("source"), MemoryDatabase("target")
+    source.edit({"_id": "large", "_attachments": {"a": attach(BIG)}})
+    drop, starts = dropping(50_000, 1)
+
+    def wrap(found: Attachment) -> Attachment:
+        resumed = bool(starts)
+        found = drop(found)
+        if not resumed:
+            return found
+        found.digest = "md5-other"
+        rest = len(BIG) - found.start
+
+        async def other() -> AsyncIterator[bytes]:
+            yield b"!" * rest
+
+        found._stream = other
+        return found
+
+    unchecked = streams.ResumingStream._open
+
+    async def trusting(stream: Any, offset: int) -> Attachment:
+        stream._digest = None
+        return await unchecked(stream, offset)
+
+    monkeypatch.setattr(streams.ResumingStream, "_open", trusting)
+    assert await attempt(Lying(source, attachment=wrap), target) is None
+    ((_, _, stored),) = target.docs["large"].values()
+    assert stored["a"][1] == BIG[:50_000] + b"!" * (len(BIG) - 50_000)
+
+
+async def test_two_runs_of_the_same_replication_at_once_do_no_harm() -> None:
+    source, target = MemoryDatabase("source"), MemoryDatabase("target")
+    fill(source, 300)
+    assert await asyncio.gather(*(attempt(source, target) for _ in range(4))) == [None] * 4
+    assert target.state() == source.state()
+    for document in [*source.locals.values(), *target.locals.values()]:
+        assert document["source_last_seq"] == str(source.seq)
+    fill(source, 5, start=300)
+    assert await attempt(source, target) is None
+    assert target.state() == source.state()

@@ -21,8 +21,8 @@ INLINE = 64 << 10
 """The largest attachment, in bytes, that comes inside its document. A request of its own costs a round trip, during
 which a slow link (10 Mbit/s at 50 ms) would have carried about as much."""
 
-INLINE_DOCUMENT = 256 << 10
-"""Bytes of all attachments of a document that comes with them inside."""
+INLINE_DOCUMENT = 1 << 20
+"""Bytes of all attachments of a document that comes with them inside: as a portion's, by which they are held."""
 
 INLINE_REQUEST = 1 << 20
 """Bytes of attachments that are asked for in one request; as a portion's bytes."""

@@ -48,13 +48,12 @@ class Writer:
             return {}
         try:
             results = await self._bulk_docs(portion.docs, unguarded if portion.streams else guarded)
-        except PeerPouchError as error:
-            # What a stream met says more than what the target made of it.
-            cause = next((stream.failure for stream in portion.streams if stream.failure is not None), error)
-            if portion.streams and isinstance(cause, NotFound):
-                self._meter.docs_skipped += len(portion.docs)
+        except PeerPouchError:
+            if self._is_gone(portion):
                 return {}
-            raise cause from None
+            raise
+        if self._is_gone(portion):
+            return {}
         again: Refetch = {}
         written = 0
         for doc, result in zip(portion.docs, results, strict=True):
@@ -72,6 +71,20 @@ class Writer:
             self._meter.attachments_written += portion.attachments
         self._meter.bell.ring()
         return again
+
+    def _is_gone(self, portion: Portion) -> bool:
+        """Whether the source lost the document while its attachments were read, which is counted.
+
+        Raises:
+            PeerPouchError: what else a stream met: it says more than what the target made of it.
+        """
+        failure = next((stream.failure for stream in portion.streams if stream.failure is not None), None)
+        if isinstance(failure, NotFound):
+            self._meter.docs_skipped += len(portion.docs)
+            return True
+        if failure is not None:
+            raise failure
+        return False
 
     async def _bulk_docs(
         self,
