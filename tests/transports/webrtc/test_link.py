@@ -265,6 +265,26 @@ async def test_closing_is_orderly_for_both_and_pending_requests_end() -> None:
         await until(lambda: pair.a._engine.closed and pair.b._engine.closed)  # type: ignore[attr-defined]
 
 
+async def test_closing_waits_for_handlers_to_clean_up() -> None:
+    cleaned = False
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal cleaned
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            cleaned = True
+
+    async with linked(app) as pair:
+        pending = asyncio.create_task(_get(pair.a.exchange, "/"))
+        await until(lambda: pair.b._ends)
+        await pair.b.close()
+        assert cleaned
+        await _fails_with(pending, PeerUnreachable)
+
+
 async def test_closing_drains_answers_that_were_given() -> None:
     app = TestApp()
     async with linked(app) as pair:

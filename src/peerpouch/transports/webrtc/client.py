@@ -44,7 +44,7 @@ class ChannelExchange(Exchange):
                 # All of it is in memory already, so there is nothing to gain from waiting for room.
                 self._link.send(call.stream, body, end=True)
             elif body is None:
-                call.sender = asyncio.create_task(call.send_body(request), name="request body")
+                call.task = asyncio.create_task(call.send_body(request), name="request body")
             response = await call.response()
         except BaseException:
             call.abandon()
@@ -58,7 +58,6 @@ class Call(StreamEnd):
     def __init__(self, link: Streams) -> None:
         super().__init__(link)
         self._head: asyncio.Future[ResponseHead] = asyncio.get_running_loop().create_future()
-        self.sender: asyncio.Task[None] | None = None
 
     async def response(self) -> ResponseHead:
         """Wait for the head of the response."""
@@ -114,8 +113,8 @@ class Call(StreamEnd):
         self._stop_sending()
 
     def _stop_sending(self) -> None:
-        if self.sender is not None and self.sender is not asyncio.current_task():
-            self.sender.cancel()
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel()
 
     def abandon(self) -> None:
         """Nobody wants the response, or the rest of it."""

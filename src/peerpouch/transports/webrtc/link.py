@@ -93,6 +93,7 @@ class PeerLink(Link, Streams):
         self._exchange = ChannelExchange(self)
         self._ends: dict[int, StreamEnd] = {}
         self._slots: deque[asyncio.Future[None]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._pump_due = False
         self._sent = self._received = 0
         self._went_away = False
@@ -317,15 +318,24 @@ class PeerLink(Link, Streams):
         lost = self._gone()
         if not self._opened.done():
             self._opened.set_exception(anew(error) if error is not None else lost)
-        for end in list(self._ends.values()):
-            end.on_lost(anew(lost))
+        self._lose(lost)
         self._ends.clear()
         for waiter in self._slots:
             wake(waiter)
         self._drained.set()
         self._teardown = asyncio.create_task(self._free(lost=isinstance(error, PeerUnreachable)), name="free link")
 
+    def _lose(self, error: PeerPouchError) -> None:
+        for end in list(self._ends.values()):
+            if end.task is not None:
+                self._tasks.add(end.task)
+                end.task.add_done_callback(self._tasks.discard)
+            end.on_lost(anew(error))
+
     async def _free(self, *, lost: bool) -> None:
+        # What the tasks use may be closed after this. One that does not heed its cancellation is not waited for.
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=DRAIN)
         if not lost:  # nobody is left to take what is queued
             await self._channel.close(limit=DRAIN)
         await self._engine.close()
@@ -334,8 +344,7 @@ class PeerLink(Link, Streams):
         if not self._over.done():
             self.connection.go_away(Code.NONE, "The other side closed the connection.")
             lost = PeerUnreachable("The connection to the peer was closed.")
-            for end in list(self._ends.values()):
-                end.on_lost(anew(lost))
+            self._lose(lost)
             self._pump()
             # A peer that reads nothing does not keep this side from closing.
             with suppress(TimeoutError):

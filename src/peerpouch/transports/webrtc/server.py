@@ -30,7 +30,7 @@ class Serving(StreamEnd):
         self._gone = asyncio.Event()
         method, target = event.head.method.decode(), event.head.path
         scope = http_scope(method, target, event.head.headers, peer, scheme="https")
-        self._task = asyncio.create_task(self._run(app, scope), name=f"{method} {scope['path']}")
+        self.task = asyncio.create_task(self._run(app, scope), name=f"{method} {scope['path']}")
 
     async def _run(self, app: ASGIApp, scope: dict[str, Any]) -> None:
         try:
@@ -107,4 +107,5 @@ class Serving(StreamEnd):
     def _leave(self) -> None:
         self._gone.set()
         self.fail(PeerPouchError("The peer does not wait for the response any more."))
-        self._task.cancel()
+        if self.task is not None:
+            self.task.cancel()

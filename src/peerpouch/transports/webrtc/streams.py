@@ -56,6 +56,8 @@ class StreamEnd(ABC):
     def __init__(self, link: Streams) -> None:
         self.link = link
         self.stream = 0
+        #: What runs for this stream; the link waits for it when it ends.
+        self.task: asyncio.Task[None] | None = None
         self._chunks: deque[bytes] = deque()  # bounded by the stream's window
         self._handed = 0
         self._ended = False
