@@ -146,9 +146,13 @@ def prepare(connection: apsw.Connection, path: Path | None) -> None:
     Raises:
         NotADatabase, SchemaTooNew: the file was not changed.
     """
+    # In one snapshot: another process may be making the file at this moment.
+    connection.execute("BEGIN")
     version = _pragma(connection, "user_version")
     application = _pragma(connection, "application_id")
-    if version == 0 and application == 0 and not _has_tables(connection):
+    fresh = version == 0 and application == 0 and not _has_tables(connection)
+    connection.execute("COMMIT")
+    if fresh:
         _create(connection)
     else:
         _judge(path, application, version)
