@@ -119,6 +119,20 @@ async def test_only_the_matching_range_of_an_index_is_read() -> None:
         assert "warning" not in result
 
 
+async def test_documents_named_by_their_ids_are_read_alone() -> None:
+    async with database(DOCS) as db:
+        selector = {"_id": {"$in": ["pika", "mario", "gone", 5, "dk"]}, "debut": {"$lt": 1990}}
+        found = await db.find(selector, execution_stats=True)
+        assert ids(found["docs"]) == ["dk", "mario"]
+        assert found["execution_stats"]["total_docs_examined"] == 3
+        assert "warning" not in found
+        first = await db.find(selector, limit=1, sort=[{"_id": "desc"}])
+        assert ids(first["docs"]) == ["mario"]
+        rest = await db.find(selector, sort=[{"_id": "desc"}], bookmark=first["bookmark"])
+        assert ids(rest["docs"]) == ["dk"]
+        assert (await db.find({"_id": {"$in": []}}))["docs"] == []
+
+
 async def test_a_query_without_an_index_is_warned_of() -> None:
     async with database(DOCS) as db:
         assert (await db.find({"name": "Link"}))["warning"] == NO_INDEX

@@ -6,8 +6,9 @@ they were written, each name before its value, a prefix first. (CouchDB document
 ``couch_ejson_compare.erl``; ``pouchdb-collate``, ``collate`` and ``objectCollate``.)
 
 Strings compare by UTF-16 code units, which is what JavaScript's ``<`` does and therefore ``stringCollate`` of
-``pouchdb-collate``. CouchDB uses ICU there, whose order depends on its version; PouchDB never follows it, and neither
-does this module. Document ids are the exception in both: they compare by their UTF-8 bytes (``raw`` below).
+``pouchdb-collate``. (On LevelDB, PouchDB's indexes are stored by their UTF-8 bytes, which differs beyond U+DFFF.)
+CouchDB uses ICU there, whose order depends on its version; PouchDB never follows it, and neither does this module.
+Document ids are the exception in both: they compare by their UTF-8 bytes (``raw`` below).
 
 A key is encoded to bytes so that ``memcmp`` gives this order, and SQLite can sort and search it without a callback::
 

@@ -58,6 +58,7 @@ class Plan:
         index: The primary one, by ``_id``, when no other serves.
         start, end: Encoded bounds of the index's keys; for the primary index, of ``_id`` alone.
         ids: For the primary index the lowest and the highest id, inclusive.
+        points: For the primary index the only ids that can match, where an ``$in`` says which.
         low, high: The same bounds as JSON, to be shown.
         descending: The direction.
         condition: What documents have to match besides the selector, because the index was asked for by name.
@@ -69,6 +70,7 @@ class Plan:
     start: bytes
     end: bytes
     ids: tuple[str | None, str | None]
+    points: frozenset[str] | None
     low: list[Any]
     high: list[Any]
     descending: bool
@@ -153,6 +155,16 @@ def id_range(node: Node) -> tuple[str | None, str | None]:
     return low, high
 
 
+def id_points(node: Node) -> frozenset[str] | None:
+    """The document ids of which one must match, or ``None``. (In other fields ``$in`` may mean an array's element.)"""
+    found: frozenset[str] | None = None
+    for part in conjuncts(node):
+        if isinstance(part, Condition) and part.path == ID_PATH and part.operator == "$in" and not part.negated:
+            points = frozenset(value for value in part.operand if type(value) is str)
+            found = points if found is None else found & points
+    return found
+
+
 def _after_prefix(prefix: str) -> str | None:
     """The first text, by code points, behind all that begin with this; ``None`` when there is none."""
     trimmed = prefix.rstrip("\U0010ffff")
@@ -216,16 +228,19 @@ def _ranged(index: MangoIndex, bounds: Sequence[Bounds], node: Node, condition: 
     high = [*shown, "<MAX>"] if after.high is MISSING else [*shown, after.high]
     if index.primary:
         start, end = max(bounds[0].start, _STRINGS[0]), min(bounds[0].end, _STRINGS[1])
-        # One document at most is better than any number of fixed columns; without bounds, any other index reads less.
-        score: tuple[Any, ...] = (-100 if fixed else 0, -sides, 0 if fixed or sides else 1, 1, "", "")
-        warning = None if fixed or sides else NO_INDEX
-        return Plan(index, start, end, id_range(node), low, high, descending, condition, warning, score)
+        points = id_points(node)
+        bounded = bool(fixed or sides or points is not None)
+        # Some documents at most are better than any number of fixed columns; all documents are worse than any index.
+        rank = -100 if fixed else -50 if points is not None else 0
+        score: tuple[Any, ...] = (rank, -sides, 0 if bounded else 1, 1, "", "")
+        warning = None if bounded else NO_INDEX
+        return Plan(index, start, end, id_range(node), points, low, high, descending, condition, warning, score)
     prefix = encode_prefix(fixed)
     start, end = prefix + after.start, prefix + after.end
     if any(part.empty for part in bounds):
         end = start
     score = (-len(fixed), -sides, 0, len(bounds), index.ddoc, index.name)
-    return Plan(index, start, end, (None, None), low, high, descending, condition, None, score)
+    return Plan(index, start, end, (None, None), None, low, high, descending, condition, None, score)
 
 
 def _in_order(index: MangoIndex, bounds: Sequence[Bounds], sort: Sort) -> bool:

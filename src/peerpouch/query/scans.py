@@ -42,6 +42,8 @@ def open_scan(documents: Documents, store: IndexStore, plan: Plan, bookmark: str
     name = "" if plan.index.primary else plan.index.store_name
     if place is not None and place[0] != name:
         raise InvalidBookmark("The bookmark is of a query that used another index.")
+    if plan.points is not None:
+        return _PointScan(documents, plan.points, plan.descending, place)
     if plan.index.primary:
         return _IdScan(documents, plan, place)
     return _IndexScan(documents, store, plan, place)
@@ -106,6 +108,42 @@ class _IdScan(Scan):
         return _encode("", place)
 
 
+async def _fetch(documents: Documents, ids: list[str]) -> dict[str, Document]:
+    """The documents of these ids that are there."""
+    found: dict[str, Document] = {}
+    if ids:
+        async for page in documents.all_docs(keys=ids, include_docs=True).pages():
+            for row in page:
+                doc = row.get("doc")
+                if doc is not None:
+                    found[row["key"]] = doc
+    return found
+
+
+class _PointScan(Scan):
+    """Some documents by their ids."""
+
+    def __init__(self, documents: Documents, points: frozenset[str], descending: bool, place: list[str] | None) -> None:
+        self._documents = documents
+        ids = sorted((point for point in points if not point.startswith(DESIGN)), reverse=descending)
+        if place is not None:
+            after = place[1]
+            ids = [doc_id for doc_id in ids if (doc_id < after if descending else doc_id > after)]
+        self._ids = ids
+
+    async def read(self, size: int) -> Batch | None:
+        ids, self._ids = self._ids[:size], self._ids[size:]
+        if not ids:
+            return None
+        docs = await _fetch(self._documents, ids)
+        self.keys_examined += len(ids)
+        self.docs_examined += len(docs)
+        return [(doc_id, docs[doc_id]) for doc_id in ids if doc_id in docs]
+
+    def bookmark(self, place: Any) -> str:
+        return _encode("", place)
+
+
 class _IndexScan(Scan):
     """By an index's keys. Documents that were deleted since the rows were read are left out."""
 
@@ -139,20 +177,9 @@ class _IndexScan(Scan):
             self._end = self._start
         else:
             self._go_behind(IndexPosition(rows[-1].key, rows[-1].doc_id))
-        docs = await self._fetch([row.doc_id for row in rows])
+        docs = await _fetch(self._documents, [row.doc_id for row in rows])
         self.docs_examined += len(docs)
         return [(row, docs[row.doc_id]) for row in rows if row.doc_id in docs]
-
-    async def _fetch(self, ids: list[str]) -> dict[str, Document]:
-        if not ids:
-            return {}
-        found: dict[str, Document] = {}
-        async for page in self._documents.all_docs(keys=ids, include_docs=True).pages():
-            for row in page:
-                doc = row.get("doc")
-                if doc is not None:
-                    found[row["key"]] = doc
-        return found
 
     def bookmark(self, place: Any) -> str:
         row: IndexRow = place
