@@ -358,6 +358,8 @@ async def test_distinct_keys_are_counted_within_a_few_percent() -> None:
         {"startkey": 1, "endkey": 2, "descending": True},
         {"key": float("nan")},
         {"update": "maybe"},
+        {"keys": "ab"},
+        {"keys": {"a": 1}},
     ],
 )
 async def test_contradicting_options_are_refused(options: dict[str, Any]) -> None:

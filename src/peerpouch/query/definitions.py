@@ -17,7 +17,7 @@ from peerpouch.core.collation import encode_columns, encode_key, encode_raw
 from peerpouch.core.fields import Absent, Path, Sort, get_field, parse_sort
 from peerpouch.core.mango import EVERYTHING, Node, parse_selector
 from peerpouch.core.selector import compile_selector
-from peerpouch.errors import BadRequest, PeerPouchError
+from peerpouch.errors import BadRequest, InvalidSelector, PeerPouchError
 from peerpouch.ports import Document
 
 DESIGN: Final = "_design/"
@@ -123,6 +123,8 @@ def new_index(
     for label, text in (("name", name), ("ddoc", ddoc)):
         if text is not None and (type(text) is not str or not text.removeprefix(DESIGN)):
             raise BadRequest(f"Invalid index {label}: {text!r}.")
+    if partial is not None and not isinstance(partial, Mapping):
+        raise InvalidSelector("partial_filter_selector must be a JSON object.")
     selector = dict(partial) if partial else None
     condition = parse_selector(selector) if selector else EVERYTHING
     title = f"idx-{_digest([sort.as_json(), selector])[:40]}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from peerpouch.core.collation import HIGHEST, LOWEST, encode_key, encode_prefix
-from peerpouch.core.fields import MISSING, Path, Sort
+from peerpouch.core.fields import MISSING, Path, Sort, is_array
 from peerpouch.core.mango import EVERYTHING, All, AnyOf, Condition, Node, format_selector
 from peerpouch.errors import BadRequest, NoUsableIndex
 from peerpouch.query.definitions import ID_PATH, PRIMARY, MangoIndex, design_id, encode_column
@@ -261,8 +261,8 @@ def _implies(node: Node, condition: Node) -> bool:
 
 
 def _named(use_index: str | Sequence[str], indexes: Sequence[MangoIndex]) -> list[MangoIndex]:
-    parts = [use_index] if isinstance(use_index, str) else list(use_index)
-    if not 1 <= len(parts) <= 2 or not all(type(part) is str for part in parts):
+    parts = [use_index] if isinstance(use_index, str) else use_index
+    if not is_array(parts) or not 1 <= len(parts) <= 2 or not all(type(part) is str for part in parts):
         raise BadRequest("use_index must be a design document's name, or an array of that and an index's name.")
     ddoc = design_id(parts[0])
     found = [index for index in indexes if index.ddoc == ddoc]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
 from peerpouch.core.collation import encode_key
+from peerpouch.core.fields import is_array
 from peerpouch.errors import InvalidDocument, InvalidQuery
 from peerpouch.ports import AttachmentMode, IndexPosition, MapFunction, ReduceFunction
 
@@ -65,6 +66,8 @@ class ViewOptions:
         for name, number in (("skip", self.skip), ("limit", self.limit), ("group_level", self.group_level)):
             if number is not None and (type(number) is not int or number < 0):
                 raise InvalidQuery(f"{name} is {number!r}; it must be an integer, zero or more.")
+        if self.keys is not None and not is_array(self.keys):
+            raise InvalidQuery("keys must be an array.")
         if self.update not in ("true", "false", "lazy"):
             raise InvalidQuery(f"update is {self.update!r}; it must be true, false or lazy.")
         if self.keys is not None and not (self.key is ... and self.startkey is ... and self.endkey is ...):

@@ -130,6 +130,8 @@ class ViewQueries:
     # -- where rows come from
 
     async def _find_view(self, name: str) -> StoredView:
+        if type(name) is not str:
+            raise BadRequest("A view is named by text, or given as a Python function.")
         ddoc, _, view_name = name.removeprefix(DESIGN).partition("/")
         doc = await self._documents.get(design_id(ddoc))
         if doc.get("language") == LANGUAGE:
