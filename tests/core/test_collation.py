@@ -163,5 +163,13 @@ def test_keys_nested_as_deeply_as_documents_may_be_are_encoded() -> None:
     assert decode_key(encode_key(key)) == key
 
 
+def test_a_key_that_is_nested_too_deeply_is_refused() -> None:
+    key: Any = 1
+    for _ in range(5000):
+        key = [key]
+    with pytest.raises(InvalidDocument, match="deeply"):
+        encode_key(key)
+
+
 def test_columns_make_the_array_of_their_values() -> None:
     assert collation.encode_columns([encode_key("x"), encode_key(3)]) == encode_key(["x", 3])

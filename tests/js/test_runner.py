@@ -190,6 +190,14 @@ async def test_stored_views_in_javascript(runner: QuickJSRunner) -> None:
         assert [row["id"] for row in found["rows"]] == ["097", "099"]
 
 
+async def test_a_key_that_is_no_key_costs_its_document_alone(runner: QuickJSRunner) -> None:
+    source = "function (doc) { var key = []; for (var i = 0; i < doc.depth; i++) key = [key]; emit(key, 1); }"
+    docs: list[dict[str, Any]] = [{"_id": "_design/d", "views": {"v": {"map": source}}}, {"_id": "a", "depth": 5}]
+    async with database([*docs, {"_id": "b", "depth": 900}, {"_id": "c", "depth": 100_000}]) as db:
+        db.function_runner = runner
+        assert [row["id"] for row in (await db.query("d/v"))["rows"]] == ["a"]
+
+
 async def test_a_misbehaving_view_costs_itself_an_error_alone(runner: QuickJSRunner) -> None:
     views = {
         "bad": {"map": "function (doc) { while (true) {} }"},

@@ -64,7 +64,10 @@ def encode_key(value: Any) -> bytes:
     if kind is int or kind is float:
         return _number(value)
     out = bytearray()
-    _encode(value, out)
+    try:
+        _encode(value, out)
+    except RecursionError:
+        raise InvalidDocument("A key is nested too deeply.") from None
     return bytes(out)
 
 

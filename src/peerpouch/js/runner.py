@@ -20,6 +20,7 @@ from peerpouch.errors import (
     BadRequest,
     DeadlineExceeded,
     Forbidden,
+    InvalidJSON,
     NotSupported,
     PeerPouchError,
     TooLarge,
@@ -74,13 +75,12 @@ class QuickJSRunner(FunctionRunner):
 
     async def _map(self, source: str, docs: list[str]) -> list[list[tuple[Any, Any]] | PeerPouchError]:
         replies = await self._ask({"op": "map", "source": source, "docs": docs})
-        return [
-            [(key, value) for key, value in reply["rows"]] if "rows" in reply else _thrown(reply) for reply in replies
-        ]
+        return await asyncio.to_thread(lambda: [_rows(reply) for reply in replies])
 
     async def call(self, source: str, *arguments: Any) -> Any:
         text = jsonio.dumps(list(arguments)).decode()
-        (reply,) = await self._ask({"op": "call", "source": source, "arguments": text})
+        (answer,) = await self._ask({"op": "call", "source": source, "arguments": text})
+        reply = _parse(answer)
         if "result" in reply:
             return reply["result"]
         raise _thrown(reply)
@@ -90,7 +90,7 @@ class QuickJSRunner(FunctionRunner):
         async with self._lock:
             await self._stop()
 
-    async def _ask(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+    async def _ask(self, request: dict[str, Any]) -> list[str]:
         async with self._lock:
             if self._closed:
                 raise NotSupported("The JavaScript runner is closed.")
@@ -109,7 +109,7 @@ class QuickJSRunner(FunctionRunner):
                     await self._stop()
         if "fatal" in reply:
             raise self._fatal(reply["fatal"], reply["reason"])
-        results: list[dict[str, Any]] = reply["results"]
+        results: list[str] = reply["results"]
         return results
 
     async def _exchange(self, data: bytes) -> dict[str, Any]:
@@ -160,6 +160,19 @@ class QuickJSRunner(FunctionRunner):
         if kind == "memory":
             return TooLarge(f"A JavaScript function took more than {self._memory:,} bytes: {reason}.")
         return BadRequest(f"A JavaScript function could not be compiled: {reason}.")
+
+
+def _rows(text: str) -> list[tuple[Any, Any]] | PeerPouchError:
+    reply = _parse(text)
+    return [(key, value) for key, value in reply["rows"]] if "rows" in reply else _thrown(reply)
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        reply: dict[str, Any] = jsonio.loads(text)
+    except InvalidJSON as error:
+        return {"error": f"its result can't be read: {error.reason}"}
+    return reply
 
 
 def _thrown(reply: dict[str, Any]) -> PeerPouchError:

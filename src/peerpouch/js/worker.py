@@ -4,8 +4,8 @@ Requests and replies, framed as :mod:`peerpouch.js.framing` says::
 
     {"op": "map", "source": "function (doc) {…}", "docs": [json text, …]}
     {"op": "call", "source": "…", "arguments": json text}
-    -> {"results": [{"rows": [[key, value], …]} | {"error": "…"}, …]}
-    -> {"results": [{"result": …} | {"error": …} | {"forbidden": …} | {"unauthorized": …}]}
+    -> {"results": [json text, …]}    {"rows": [[key, value], …]} | {"error": "…"}
+    -> {"results": [json text]}       {"result": …} | {"error": …} | {"forbidden": …} | {"unauthorized": …}
     -> {"fatal": "compile" | "time" | "memory", "reason": "…"}
 
 A function gets a context of its own: it sees nothing of other functions, nothing of the machine, and has its own
@@ -22,7 +22,6 @@ from typing import Any, BinaryIO, Final
 import quickjs
 
 from peerpouch.core import jsonio
-from peerpouch.errors import InvalidJSON
 from peerpouch.js.framing import HEADER, frame
 from peerpouch.js.harness import HARNESS
 
@@ -72,23 +71,22 @@ class CompiledFunction:
         except quickjs.JSException as error:
             raise _fatal(error, "compile") from None
 
-    def map(self, doc: str) -> Any:
+    def map(self, doc: str) -> str:
         """What it emits for a document."""
         return self._run(self._map, doc)
 
-    def call(self, arguments: str) -> Any:
+    def call(self, arguments: str) -> str:
         """What it gives for arguments."""
         return self._run(self._call, arguments)
 
-    def _run(self, function: Any, argument: str) -> Any:
+    def _run(self, function: Any, argument: str) -> str:
+        # Passed on as text: what is in it may be nested too deeply to be read, which is the reader's to say.
         try:
-            result = jsonio.loads(function(argument))
+            result: str = function(argument)
         except quickjs.JSException as error:
             raise _fatal(error, "memory") from None
-        except (InvalidJSON, TypeError) as error:
-            return {"error": f"its result is not JSON: {error}"}
-        if "limit" in result:
-            raise FatalError("memory", result["limit"])
+        if result.startswith('{"limit":'):
+            raise FatalError("memory", result)
         return result
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from peerpouch.core import jsonio
-from peerpouch.errors import BadRequest, InvalidQuery, NotFound, NotSupported, PeerPouchError
+from peerpouch.errors import BadRequest, InvalidDocument, InvalidQuery, NotFound, NotSupported, PeerPouchError
 from peerpouch.ports import (
     Document,
     Documents,
@@ -154,8 +154,7 @@ class ViewQueries:
 
         async def map_documents(docs: list[Document]) -> list[Rows]:
             mapped = await runner.map(view.map_source, docs)
-            # A document that the function fails on has no rows, as in CouchDB.
-            return [[] if isinstance(rows, PeerPouchError) else encode_rows(rows) for rows in mapped]
+            return await asyncio.to_thread(lambda: [_encoded(rows) for rows in mapped])
 
         return map_documents
 
@@ -282,6 +281,14 @@ class ViewQueries:
             )
         except (NotFound, BadRequest):
             return None
+
+
+def _encoded(rows: list[tuple[Any, Any]] | PeerPouchError) -> Rows:
+    """A document that the function fails on, or that it emits what is no key for, has no rows, as in CouchDB."""
+    try:
+        return [] if isinstance(rows, PeerPouchError) else encode_rows(rows)
+    except InvalidDocument:
+        return []
 
 
 def _link(row: ViewRow) -> tuple[str, str | None]:
