@@ -42,6 +42,7 @@ TABLE: dict[str, Layer] = {
     "access": _layer("errors ports core"),
     "storage": _layer("errors ports core", "apsw orjson watchfiles"),
     "replication": _layer("errors ports core"),
+    "archive": _layer("errors ports core"),
     "query": _layer("errors ports core"),
     "js": _layer("errors ports core", "quickjs"),
     "remote": _layer("errors ports core exchange", "httpx2"),
@@ -51,8 +52,8 @@ TABLE: dict[str, Layer] = {
     "peers": _layer("errors ports core identity wire exchange"),
     "jobs": _layer("errors ports core"),
     "node": _layer(
-        "errors ports exchange core wire identity access storage replication query js remote couchapi hub transports "
-        "peers jobs",
+        "errors ports exchange core wire identity access storage replication archive query js remote couchapi hub "
+        "transports peers jobs",
         "httpx2 platformdirs starlette uvicorn uvloop",
     ),
     "peerpouch": _layer("errors ports node"),

@@ -14,8 +14,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from peerpouch import errors
     from peerpouch.errors import PeerPouchError
+    from peerpouch.node.databases import LocalDatabase
     from peerpouch.node.hubs import Hub, open
-    from peerpouch.node.names import Access, Contacts, Identity, PublicKey, RemoteEvent, RemotePeer
+    from peerpouch.node.names import (
+        Access,
+        Contacts,
+        ExportProgress,
+        Identity,
+        ImportProgress,
+        PublicKey,
+        RemoteEvent,
+        RemotePeer,
+        export_database,
+        import_database,
+    )
     from peerpouch.node.remotes import RemoteShare
     from peerpouch.node.replicating import replicate, sync
     from peerpouch.node.sharing import OwnShare, SharedDatabase, SharedDatabases
@@ -33,9 +45,12 @@ __all__ = [
     "Access",
     "Contacts",
     "Database",
+    "ExportProgress",
     "Hub",
     "Identity",
+    "ImportProgress",
     "LinkStats",
+    "LocalDatabase",
     "OwnShare",
     "PeerPouchError",
     "PublicKey",
@@ -50,6 +65,8 @@ __all__ = [
     "Sync",
     "SyncProgress",
     "errors",
+    "export_database",
+    "import_database",
     "open",
     "replicate",
     "sync",
@@ -59,9 +76,12 @@ _WHERE = {
     "Access": "node.names",
     "Contacts": "node.names",
     "Database": "ports",
+    "ExportProgress": "node.names",
     "Hub": "node.hubs",
     "Identity": "node.names",
+    "ImportProgress": "node.names",
     "LinkStats": "ports",
+    "LocalDatabase": "node.databases",
     "OwnShare": "node.sharing",
     "PeerPouchError": "errors",
     "PublicKey": "node.names",
@@ -75,6 +95,8 @@ _WHERE = {
     "SharedDatabases": "node.sharing",
     "Sync": "ports",
     "SyncProgress": "ports",
+    "export_database": "node.names",
+    "import_database": "node.names",
     "open": "node.hubs",
     "replicate": "node.replicating",
     "sync": "node.replicating",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import keyword
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,18 @@ COMMANDS = {
     "sync": "Synchronise a file with a share, in both directions.",
     "replicate": "Replicate one database into another.",
     "info": "Show a database file's counts, sequences and sizes.",
+    "get": "Show a document.",
+    "put": "Write a document.",
+    "rm": "Delete documents.",
+    "ls": "List a database's documents.",
+    "changes": "Show what changed in a database, and go on with what changes.",
+    "attach": "Attach a file to a document.",
+    "fetch": "Write an attachment to a file.",
+    "export": "Write a whole database as lines of JSON.",
+    "import": "Read lines of JSON into a database.",
+    "compact": "Drop what is outdated, and give the space back.",
+    "check": "Verify a database file.",
+    "backup": "Make a consistent copy of a database file in use.",
     "identity": "Show who you are to others.",
 }
 
@@ -33,7 +46,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f"peerpouch.cli.{cmd_name}").command
+        module = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command = importlib.import_module(f"peerpouch.cli.{module}").command
         if not isinstance(command, click.Command):
             raise TypeError(f"peerpouch.cli.{cmd_name}.command is not a command")
         return command

@@ -25,6 +25,11 @@ def write_json(value: Any, *, lines: bool = False) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=None if lines else 2), flush=True)
 
 
+def printable(text: str) -> str:
+    """Text of somebody else's on one line: control characters as JSON writes them, so that none reaches a terminal."""
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+
+
 def say(text: str) -> None:
     """A remark for a person, on stderr."""
     print(text, file=sys.stderr, flush=True)
@@ -153,6 +158,12 @@ class Line:
         self._task = task
         self._rate = Rate()
 
+    def show(self, done: float, total: float | None, **fields: Any) -> None:
+        """Show how much is done, and the texts of some fields."""
+        if self._view is not None and self._task is not None:
+            fields["total"] = None if total is None else max(total, 1)
+            self._view.update(self._task, completed=done, **fields)
+
     def update(self, progress: ReplicationProgress, path: str | None = None) -> None:
         """Show this state, and the way that the data takes where it is known."""
         if self._view is None or self._task is None:
@@ -169,6 +180,34 @@ class Line:
             size=amount(progress.bytes),
             rate=f"{rate:,.0f}/s" if progress.state == "active" else progress.state,
             pending="" if not progress.pending else f"{progress.pending:,} to go",
+        )
+
+
+class Amounts:
+    """A line for what has a size: bytes, or documents, of a total that may be unknown."""
+
+    def __init__(self, line: Line, total: int | None = None) -> None:
+        self._line = line
+        self._total = total
+        self._rate = Rate()
+        self._done = 0
+
+    def add(self, size: int) -> None:
+        """So many bytes more."""
+        self._done += size
+        rate = f"{amount(self._rate.at(time.monotonic(), self._done))}/s"
+        self._line.show(self._done, self._total, size=amount(self._done), rate=rate)
+
+    def documents(self, done: int, size: int, pending: int | None) -> None:
+        """So many documents and bytes by now."""
+        rate = f"{self._rate.at(time.monotonic(), done):,.0f}/s"
+        self._line.show(
+            done,
+            None if pending is None else done + pending,
+            docs=f"{done:,} docs",
+            size=amount(size),
+            rate=rate,
+            pending="" if not pending else f"{pending:,} to go",
         )
 
 

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from peerpouch.archive.exporting import ExportProgress, export_database
+from peerpouch.archive.importing import ImportProgress, import_database
 from peerpouch.core.policy import Access
 from peerpouch.hub.events import RemoteEvent, RemotePeer
 from peerpouch.identity.contacts import Contacts
 from peerpouch.identity.keys import Identity, PublicKey
 
-__all__ = ["Access", "Contacts", "Identity", "PublicKey", "RemoteEvent", "RemotePeer"]
+__all__ = [
+    "Access",
+    "Contacts",
+    "ExportProgress",
+    "Identity",
+    "ImportProgress",
+    "PublicKey",
+    "RemoteEvent",
+    "RemotePeer",
+    "export_database",
+    "import_database",
+]
