@@ -174,9 +174,8 @@ def _attack(connection: Connection, messages: list[bytes]) -> None:
             assert kind == FrameType.GO_AWAY
         else:
             unread += sum(len(getattr(event, "data", b"")) for event in events)
-        if number == 0 and connection.state is State.OPEN:
-            for _ in range(2):
-                connection.request(RequestHead(b"GET", b"/"), end=False)
+        while number == 0 and connection.can_request and connection.streams < 2:
+            connection.request(RequestHead(b"GET", b"/"), end=False)
         assert unread <= limits.connection_credit
         assert _held(connection) <= most + 2
 

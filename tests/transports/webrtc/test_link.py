@@ -345,6 +345,18 @@ async def test_a_peer_that_breaks_the_protocol_is_told_and_left() -> None:
         assert isinstance(await pair.a.wait_closed(), PeerUnreachable)
 
 
+async def test_a_channel_that_closes_right_behind_the_goodbye_is_orderly() -> None:
+    async with linked(TestApp()) as pair:
+        channel, other = pair.channels
+        pair.a.connection.go_away()
+        goodbye = pair.a.connection.data_to_send(0)
+        other._open = False  # before the pump runs, and before its end is told
+        other.arrive(goodbye)
+        pair.b.connection.ping(0.0)
+        assert await pair.b.wait_closed() is None
+        channel.shut()
+
+
 async def test_an_engine_that_refuses_a_message_ends_the_link() -> None:
     async with linked(TestApp()) as pair:
         channel, _ = pair.channels

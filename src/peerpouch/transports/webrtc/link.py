@@ -223,7 +223,7 @@ class PeerLink(Link, Streams):
                 # Set before the next event of the engine can run: the crossing is not missed.
                 channel.set_low(pacer.low)
         except ConnectionFailed as error:
-            self.end(PeerUnreachable(f"The connection to the peer was lost: {error.reason}"))
+            self._no_channel(f"The connection to the peer was lost: {error.reason}")
             return
         for stream in connection.take_roomy():
             if (end := self._ends.get(stream)) is not None:
@@ -285,8 +285,12 @@ class PeerLink(Link, Streams):
             self.end(PeerUnreachable(f"The peer ended the connection: {event.reason or f'code {event.code}'}"))
 
     def _on_closed(self) -> None:
+        self._no_channel("The connection to the peer was lost.")
+
+    def _no_channel(self, reason: str) -> None:
+        # After a GO_AWAY the peer closes its channel when it has drained, at a time of its own.
         orderly = self._went_away or self._closing is not None
-        self.end(None if orderly else PeerUnreachable("The connection to the peer was lost."))
+        self.end(None if orderly else PeerUnreachable(reason))
 
     async def _beat(self) -> None:
         received = 0
