@@ -103,8 +103,13 @@ class RemoteDatabase(Database):
     async def _derived_id(self) -> str:
         try:
             welcome = await self._client.json("GET", "", url=self._client.root)
-            uuid = welcome["uuid"]
-        except (PeerPouchError, KeyError, TypeError):
+        except PeerPouchError as error:
+            # A server that hides its welcome always does; one that can't be reached must not get another id for that.
+            if error.status >= 500 or error.status in (408, 429):
+                raise
+            welcome = None
+        uuid = welcome.get("uuid") if isinstance(welcome, dict) else None
+        if not uuid:
             return self._client.shown
         # The path, and not the host: the same server has many names.
         return f"{uuid}{urlsplit(self._client.url).path}"
