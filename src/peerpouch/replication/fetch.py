@@ -49,16 +49,28 @@ class Portion:
 
 
 class Fetcher:
-    """Reads from the source what the target lacks."""
+    """Reads from the source what the target lacks.
+
+    Args:
+        patient: Whether attachments on their way wait for a lost source however long it takes.
+    """
 
     def __init__(
-        self, source: Database, target: Database, meter: Meter, clock: Clock, chance: Callable[[], float]
+        self,
+        source: Database,
+        target: Database,
+        meter: Meter,
+        clock: Clock,
+        chance: Callable[[], float],
+        *,
+        patient: bool,
     ) -> None:
         self._source = source
         self._target = target
         self._meter = meter
         self._clock = clock
         self._chance = chance
+        self._patient = patient
 
     async def portions(self, wanted: dict[str, RevsDiff], *, use_stubs: bool = True) -> AsyncGenerator[Portion, None]:
         """The revisions wanted, ready to be written.
@@ -198,7 +210,15 @@ class Fetcher:
             entry = doc["_attachments"][name]
             del entry["stub"]
             stream = ResumingStream(
-                self._source, doc["_id"], doc["_rev"], name, entry, self._meter, self._clock, self._chance
+                self._source,
+                doc["_id"],
+                doc["_rev"],
+                name,
+                entry,
+                self._meter,
+                self._clock,
+                self._chance,
+                patient=self._patient,
             )
             entry["data"] = stream
             portion.streams.append(stream)

@@ -24,6 +24,7 @@ from peerpouch.replication.checkpoints import Checkpointer
 from peerpouch.replication.fetch import Fetcher, Portion
 from peerpouch.replication.lanes import Lane
 from peerpouch.replication.progress import Meter
+from peerpouch.replication.transfers import Transfers
 from peerpouch.replication.write import Refetch, Writer
 
 IN_FLIGHT = 10
@@ -97,6 +98,7 @@ class Pipeline:
         clock: Clock,
         chance: Callable[[], float],
         tuning: Tuning,
+        transfers: Transfers[Refetch],
     ) -> None:
         self._source = source
         self._target = target
@@ -107,8 +109,8 @@ class Pipeline:
         self._meter = meter
         self._clock = clock
         self._tuning = tuning
-        self._fetcher = Fetcher(source, target, meter, clock, chance)
-        self._writer = Writer(target, meter)
+        self._fetcher = Fetcher(source, target, meter, clock, chance, patient=options.live or options.retry)
+        self._writer = Writer(target, meter, transfers)
         self._batch_size = max(1, options.batch_size)
         self._page_size = FEED_BATCHES * self._batch_size
         # Rows that are read and in no batch yet: at most two batches and a page.

@@ -14,6 +14,8 @@ from peerpouch.ports import Clock, Database, Replication, ReplicationOptions, Re
 from peerpouch.replication.checkpoints import Checkpointer
 from peerpouch.replication.pipeline import GRACE, Pipeline, Tuning
 from peerpouch.replication.progress import Meter
+from peerpouch.replication.transfers import Transfers
+from peerpouch.replication.write import Refetch
 
 _SHARE = "webrtc://"
 
@@ -49,6 +51,7 @@ class PipelinedReplication(Replication):
         self._ids: tuple[str, str] | None = None
         self._checkpointer: Checkpointer | None = None
         self._seq: str | None = options.since
+        self._transfers: Transfers[Refetch] = Transfers()
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"replicate {source.name} {target.name}")
 
     @property
@@ -121,6 +124,12 @@ class PipelinedReplication(Replication):
         self._meter.bell.end()
 
     async def _attempts(self) -> None:
+        try:
+            await self._attempt_until_done()
+        finally:
+            await self._transfers.close()
+
+    async def _attempt_until_done(self) -> None:
         failures = 0
         while not self._cancelled.is_set():
             before = self._meter.changes_read + self._meter.docs_written + self._meter.bytes
@@ -163,6 +172,7 @@ class PipelinedReplication(Replication):
             clock=self._clock,
             chance=self._chance,
             tuning=self._tuning,
+            transfers=self._transfers,
         )
         try:
             await self._pipeline.run(since)

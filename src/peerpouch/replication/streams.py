@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -12,8 +13,11 @@ from peerpouch.ports import Attachment, Clock, Database
 from peerpouch.replication.progress import Meter
 
 ATTEMPTS = 6
-"""How often in a row a transfer is taken up again without a byte of progress: with the back-off's doubling about 20
-seconds, in which a connection that can be mended is. After that the replication's own retry is in charge."""
+"""How often in a row a transfer is taken up again without a byte of progress, in a replication that does not retry:
+about 15 seconds, in which a connection that can be mended is."""
+
+LONGEST_PAUSE = 5.0
+"""Seconds between two attempts at most: somebody waits for these bytes, and asking costs one request."""
 
 
 class ResumingStream(AsyncIterable[bytes]):
@@ -24,6 +28,7 @@ class ResumingStream(AsyncIterable[bytes]):
 
     Args:
         entry: The attachment's stub in the document.
+        patient: Never give up while the source can't be reached, as the replication does not either.
     """
 
     def __init__(
@@ -36,6 +41,8 @@ class ResumingStream(AsyncIterable[bytes]):
         meter: Meter,
         clock: Clock,
         chance: Callable[[], float],
+        *,
+        patient: bool,
     ) -> None:
         self.failure: PeerPouchError | None = None
         self._source = source
@@ -48,6 +55,7 @@ class ResumingStream(AsyncIterable[bytes]):
         self._meter = meter
         self._clock = clock
         self._chance = chance
+        self._attempts = math.inf if patient else ATTEMPTS
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         offset = failures = 0
@@ -73,10 +81,10 @@ class ResumingStream(AsyncIterable[bytes]):
                     raise ConnectionFailed(f"The transfer of {self._place()} broke off at byte {offset}.")
             except PeerPouchError as error:
                 failures += 1
-                if failures > ATTEMPTS or not plan.is_transient(error):
+                if failures > self._attempts or not plan.is_transient(error):
                     self.failure = error
                     raise
-                await self._clock.sleep(plan.backoff(failures, self._chance()))
+                await self._clock.sleep(min(LONGEST_PAUSE, plan.backoff(failures, self._chance())))
         self._meter.attachments_written += 1
 
     async def _open(self, offset: int) -> Attachment:

@@ -10,6 +10,7 @@ from peerpouch.errors import BadRequest, MissingStub, NotFound, PeerPouchError, 
 from peerpouch.ports import Database, Document, WriteFailure, WriteResult
 from peerpouch.replication.fetch import Portion
 from peerpouch.replication.progress import Meter
+from peerpouch.replication.transfers import Transfers
 
 Refetch = dict[str, list[str]]
 """Revisions, by document, that must be fetched again with all their attachments."""
@@ -23,11 +24,16 @@ async def unguarded(work: Awaitable[_T]) -> _T:
 
 
 class Writer:
-    """Writes to the target, and counts what it took and what it refused."""
+    """Writes to the target, and counts what it took and what it refused.
 
-    def __init__(self, target: Database, meter: Meter) -> None:
+    Args:
+        transfers: Where documents with large attachments are written; they may be under way already.
+    """
+
+    def __init__(self, target: Database, meter: Meter, transfers: Transfers[Refetch]) -> None:
         self._target = target
         self._meter = meter
+        self._transfers = transfers
 
     async def write(
         self, portion: Portion, guarded: Callable[[Awaitable[list[WriteResult]]], Awaitable[list[WriteResult]]]
@@ -46,8 +52,16 @@ class Writer:
         """
         if not portion.docs:
             return {}
+        if not portion.streams:
+            return await self._write(portion, guarded)
+        (doc,) = portion.docs
+        return await self._transfers.run((doc["_id"], doc["_rev"]), lambda: self._write(portion, unguarded))
+
+    async def _write(
+        self, portion: Portion, guarded: Callable[[Awaitable[list[WriteResult]]], Awaitable[list[WriteResult]]]
+    ) -> Refetch:
         try:
-            results = await self._bulk_docs(portion.docs, unguarded if portion.streams else guarded)
+            results = await self._bulk_docs(portion.docs, guarded)
         except PeerPouchError:
             if self._is_gone(portion):
                 return {}
