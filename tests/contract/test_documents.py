@@ -253,6 +253,10 @@ class TestLocalDocuments:
         with pytest.raises(NotFound):
             await database.get("_local/x")
 
+    async def test_they_have_no_attachments(self, database: Documents) -> None:
+        with pytest.raises(InvalidDocument):
+            await database.put({"_id": "_local/x", "_attachments": {"f": {"data": "", "content_type": "a/b"}}})
+
     async def test_they_are_never_listed(self, database: Documents) -> None:
         await database.put({"_id": "_local/x", "n": 1})
         assert [row async for row in database.all_docs()] == []

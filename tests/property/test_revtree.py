@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peerpouch.core.revisions import Rev
-from peerpouch.core.revtree import RevTree, extend_line, is_line
+from peerpouch.core.revtree import RevTree, extend_line, is_line, line_has
 
 Path = list[Rev]
 
@@ -140,6 +140,8 @@ def test_a_line_is_extended_as_a_tree_would_be(length: int, limit: int) -> None:
         rev = new
         assert tree.dump() == (rev, False, ancestry)
         assert is_line(ancestry)
+        asked = [(g, f"{g:x}") for g in range(length + 2)] + [(max(1, generation - 1), "other"), (generation, "other")]
+        assert [line_has(rev, ancestry, item) for item in asked] == [item in tree for item in asked]
 
 
 @given(histories(), st.data())

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import apsw
 import pytest
 
 from peerpouch.errors import (
+    BadRequest,
     CorruptDatabase,
     DatabaseClosed,
     DatabaseExists,
@@ -193,6 +195,28 @@ class TestRefusals:
             with pytest.raises(CorruptDatabase):
                 async for _ in database.all_docs(include_docs=True):
                     pass
+
+    async def test_text_that_is_not_unicode(self, database: Storage) -> None:
+        await database.put({"_id": "a"})
+        for call in (
+            database.get("\ud800"),
+            database.open_revs("\ud800"),
+            database.revs_diff({"\ud800": ["1-a"]}),
+            database.changes(doc_ids=["\ud800"]),
+            database.all_docs(startkey="\ud800"),
+            database.all_docs(keys=["\ud800"]),
+            database.get_attachment("a", "\ud800"),
+            database.put({"_id": "b", "_attachments": {"\ud800": {"data": b""}}}),
+        ):
+            with pytest.raises(BadRequest):
+                await call
+        assert (await database.put({"_id": "b"})).id == "b"
+
+    async def test_numbers_that_are_too_large(self, database: Storage) -> None:
+        for call in (database.changes(since=2**64), database.all_docs(skip=2**64), database.all_docs(limit=2**64)):
+            # An answer or a clear error: nothing of the binding's own comes through.
+            with suppress(BadRequest):
+                assert {"results", "rows"} & (await call).keys()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write to everything")

@@ -53,6 +53,12 @@ def parse(text: Any) -> Rev:
     raise BadRequest(f"Invalid rev format: {_excerpt(text)} is not a revision id such as 1-967a00dff5e02add.")
 
 
+def split(text: str) -> Rev:
+    """:func:`parse` for what is known to be a revision id, such as one that was stored; several times faster."""
+    number, _, item = text.partition("-")
+    return int(number), item
+
+
 def format(rev: Rev) -> str:
     """``(2, "abc")`` as ``"2-abc"``."""
     return f"{rev[0]}-{rev[1]}"

@@ -248,3 +248,12 @@ def extend_line(rev: Rev, ancestry: str | None, limit: int) -> str | None:
 def is_line(ancestry: str | None) -> bool:
     """Whether the compact form is a single line of history."""
     return ancestry is None or not ancestry.startswith("[")
+
+
+def line_has(winner: Rev, ancestry: str | None, rev: Rev) -> bool:
+    """Whether a single line of history that ends in ``winner`` has this revision."""
+    behind = winner[0] - rev[0]
+    if behind <= 0 or ancestry is None:
+        return rev == winner
+    hashes = ancestry.split(",", behind)
+    return behind <= len(hashes) and hashes[behind - 1] == rev[1]

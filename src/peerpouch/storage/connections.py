@@ -14,6 +14,7 @@ from typing import Any, Literal
 import apsw
 
 from peerpouch.errors import (
+    BadRequest,
     CorruptDatabase,
     DatabaseBusy,
     DatabaseNotFound,
@@ -206,8 +207,16 @@ def translated(label: str) -> Iterator[None]:
         raise translate(error, label) from error
 
 
-def translate(error: apsw.Error, label: str) -> PeerPouchError:
-    """The error of the tree that one of SQLite's stands for."""
+FOREIGN = (apsw.Error, UnicodeEncodeError, OverflowError)
+"""What a statement may raise: SQLite's own errors, and the binding's for values that SQLite has no place for."""
+
+
+def translate(error: Exception, label: str) -> PeerPouchError:
+    """The error of the tree that one of :data:`FOREIGN` stands for."""
+    if isinstance(error, UnicodeEncodeError):
+        return BadRequest("A text has a lone surrogate, which is not valid Unicode.")
+    if isinstance(error, OverflowError):
+        return BadRequest("A number is too large.")
     if isinstance(error, apsw.FullError):
         return DiskFull(f"There is no room left for {label}; nothing of this write was kept.")
     if isinstance(error, apsw.ReadOnlyError):

@@ -185,6 +185,8 @@ def prepare(
     if exact:
         flags |= EXACT
     if doc_id.startswith("_local/"):
+        if attachments:
+            raise InvalidDocument(f"{doc_id!r} can't have attachments: a _local document has none.")
         return LocalEdit(doc_id, _local_parent(parent), flags, encoded)
     if attachments:
         flags |= ATTACHMENTS

@@ -28,7 +28,7 @@ import apsw
 
 from peerpouch.errors import DatabaseClosed, PeerPouchError, StorageError
 from peerpouch.storage import schema
-from peerpouch.storage.connections import Location, connect, fetch, translate, translated
+from peerpouch.storage.connections import FOREIGN, Location, connect, fetch, translate, translated
 
 T = TypeVar("T")
 
@@ -125,7 +125,7 @@ class Engine:
                 return False, None
             try:
                 return True, function(self._writer)
-            except apsw.Error as error:
+            except FOREIGN as error:
                 raise translate(error, self.location.label) from error
             finally:
                 self._shared.release()
@@ -134,7 +134,7 @@ class Engine:
             return True, function(self._inline)
         except (apsw.BusyError, apsw.LockedError):
             return False, None
-        except apsw.Error as error:
+        except FOREIGN as error:
             raise translate(error, self.location.label) from error
 
     async def write(self, job: Callable[[apsw.Connection], T]) -> T:
@@ -179,14 +179,14 @@ class Engine:
             with self._shared:
                 try:
                     return function(self._writer)
-                except apsw.Error as error:
+                except FOREIGN as error:
                     raise translate(error, self.location.label) from error
         connection = self._readers.get()
         try:
             if snapshot:
                 connection.execute("BEGIN")
             return function(connection)
-        except apsw.Error as error:
+        except FOREIGN as error:
             raise translate(error, self.location.label) from error
         finally:
             if connection.in_transaction:
@@ -298,7 +298,7 @@ class Engine:
                 return
 
     def _error(self, error: BaseException) -> BaseException:
-        if isinstance(error, apsw.Error):
+        if isinstance(error, FOREIGN):
             translated = translate(error, self.location.label)
             translated.__cause__ = error
             return translated

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import apsw
 
 from peerpouch.core import revisions
-from peerpouch.core.revtree import RevTree, is_line
+from peerpouch.core.revtree import RevTree, is_line, line_has
 from peerpouch.errors import NotFound, PeerPouchError
 from peerpouch.ports import AttachmentMode, DatabaseInfo, Document, RevisionRequest, RevisionResult, RevsDiff
 from peerpouch.storage.connections import Location, fetch, fetch_one
@@ -211,13 +211,20 @@ def _diff(row: Any, revs: list[str]) -> RevsDiff | None:
     _, winner, flags, ancestry = row
     if is_line(ancestry) and revs == [winner]:
         return None
-    tree = RevTree.load(revisions.parse(winner), bool(flags & DELETED), ancestry)
-    missing = [rev for rev in revs if revisions.parse(rev) not in tree]
-    if not missing:
+    end = revisions.split(winner)
+    asked = list(map(revisions.parse, revs))
+    if is_line(ancestry):
+        absent = [rev for rev in asked if not line_has(end, ancestry, rev)]
+        ancestors = [end] if absent and end[0] < max(absent)[0] else []
+    else:
+        tree = RevTree.load(end, bool(flags & DELETED), ancestry)
+        absent = [rev for rev in asked if rev not in tree]
+        ancestors = tree.possible_ancestors(absent) if absent else []
+    if not absent:
         return None
-    diff: RevsDiff = {"missing": missing}
-    if ancestors := tree.possible_ancestors(map(revisions.parse, missing)):
-        diff["possible_ancestors"] = [revisions.format(rev) for rev in ancestors]
+    diff: RevsDiff = {"missing": list(map(revisions.format, absent))}
+    if ancestors:
+        diff["possible_ancestors"] = list(map(revisions.format, ancestors))
     return diff
 
 

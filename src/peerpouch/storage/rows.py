@@ -117,7 +117,7 @@ class StoredDocument:
     def tree(self) -> RevTree:
         if self._tree is None:
             try:
-                self._tree = RevTree.load(revisions.parse(self.rev), self.deleted, self._ancestry)
+                self._tree = RevTree.load(revisions.split(self.rev), self.deleted, self._ancestry)
             except CorruptDatabase as error:
                 raise CorruptDatabase(f"Document {self.id!r}: {error.reason}") from None
         return self._tree

@@ -28,6 +28,9 @@ from peerpouch.storage.engine import Engine
 _IN_MEMORY = 1024 * 1024
 """Content up to this size is written with its document. 1 MiB: what a commit takes in a few milliseconds."""
 
+_IN_MEMORY_IN_ALL = 8 * 1024 * 1024
+"""What the contents of one batch may take together in memory; beyond, they are staged however small they are."""
+
 _STEP_CHUNKS = 16
 """Chunks in one transaction of an upload: 2 MiB, so that a sync is paid per 2 MiB, and others wait for no more."""
 
@@ -71,6 +74,7 @@ class Intake:
         self._engine = engine
         self._kept = kept_as_received
         self._staged: list[int] = []
+        self._room = _IN_MEMORY_IN_ALL
 
     async def take(self, doc_id: Any, attachments: Any) -> dict[str, AttachmentEdit]:
         """The attachments of one document, with their bytes in memory or staged.
@@ -131,22 +135,24 @@ class Intake:
         digests = _Digests(gzipped)
         if isinstance(data, (bytes, bytearray, memoryview)):
             whole = bytes(data)
-            if len(whole) > _IN_MEMORY:
+            if len(whole) > min(_IN_MEMORY, self._room):
                 return await self._staged_content(where, _pieces(whole), digests, b"")
-            digests.update(whole)
-            digests.finish()
-            return _taken(digests, whole, None)
+            return self._kept_in_memory(whole, digests)
         if not isinstance(data, AsyncIterable):
             raise InvalidDocument(f"{where}: its data must be base64 text, bytes or an asynchronous iterable of bytes.")
         stream = aiter(data)
         head = bytearray()
         async for part in stream:
             head += part
-            if len(head) > _IN_MEMORY:
+            if len(head) > min(_IN_MEMORY, self._room):
                 return await self._staged_content(where, stream, digests, bytes(head))
-        digests.update(bytes(head))
+        return self._kept_in_memory(bytes(head), digests)
+
+    def _kept_in_memory(self, data: bytes, digests: _Digests) -> NewAttachment:
+        self._room -= len(data)
+        digests.update(data)
         digests.finish()
-        return _taken(digests, bytes(head), None)
+        return _taken(digests, data, None)
 
     async def _staged_content(
         self, where: str, stream: AsyncIterator[bytes], digests: _Digests, head: bytes

@@ -145,8 +145,9 @@ class _BatchWriter:
         return seq
 
     def _write(self, edit: Edit, head: Head | None) -> str:
-        # The job may be run again, so what it was given stays as it is.
-        edit = replace(edit, attachments=None if edit.attachments is None else dict(edit.attachments))
+        if edit.attachments is not None or edit.parent is None:
+            # What follows may change it, and the job may be run again, so what it was given stays as it is.
+            edit = replace(edit, attachments=None if edit.attachments is None else dict(edit.attachments))
         if self.options.new_edits:
             self._judge_parent(edit, head)
         elif head is not None and self._is_known(edit, head):
@@ -184,8 +185,8 @@ class _BatchWriter:
         elif edit.parent != rev:
             if is_line(ancestry):
                 raise Conflict
-            tree = RevTree.load(revisions.parse(rev), bool(flags & DELETED), ancestry)
-            if tree.leaf(revisions.parse(edit.parent)) is None:
+            tree = RevTree.load(revisions.split(rev), bool(flags & DELETED), ancestry)
+            if tree.leaf(revisions.split(edit.parent)) is None:
                 raise Conflict
 
     def _is_known(self, edit: Edit, head: Head) -> bool:
@@ -197,7 +198,7 @@ class _BatchWriter:
             have = 1 if ancestry is None else ancestry.count(",") + 2
             if len(edit.path) <= have or have >= self.revs_limit:
                 return True
-        tree = RevTree.load(revisions.parse(rev), bool(flags & DELETED), ancestry)
+        tree = RevTree.load(revisions.split(rev), bool(flags & DELETED), ancestry)
         if edit.path[0] not in tree:
             return False
         before, leaves = len(tree), tree.leaves
@@ -218,7 +219,7 @@ class _BatchWriter:
     def _extend(self, edit: Edit, head: Head) -> None:
         """A child of the only leaf: no tree is built."""
         seq, _, key, rev, _, ancestry = head
-        ancestry = extend_line(revisions.parse(rev), ancestry, self.revs_limit)
+        ancestry = extend_line(revisions.split(rev), ancestry, self.revs_limit)
         if self.options.keep_bodies:
             self.demoted.append((0, seq))
         else:
@@ -239,10 +240,10 @@ class _BatchWriter:
     def _branch(self, edit: Edit, head: Head) -> None:
         """An edit of a document that has, or now gets, more than one leaf."""
         seq, _, key, old_rev, old_flags, ancestry = head
-        tree = RevTree.load(revisions.parse(old_rev), bool(old_flags & DELETED), ancestry)
+        tree = RevTree.load(revisions.split(old_rev), bool(old_flags & DELETED), ancestry)
         assert edit.rev is not None
         leaves = tree.leaves
-        path = edit.path or [revisions.parse(edit.rev), revisions.parse(edit.parent or "")]
+        path = edit.path or [revisions.split(edit.rev), revisions.split(edit.parent or "")]
         tree.merge(path, edit.deleted)
         tree.stem(self.revs_limit)
         winner, _, ancestry = tree.dump()
@@ -253,7 +254,7 @@ class _BatchWriter:
             (body,) = fetch_one(self.connection, "SELECT body FROM docs WHERE seq = ?", (seq,))
             self._replace(head, old_rev, old_flags & ~BRANCHED | branched, body, ancestry)
         else:
-            if tree.leaf(revisions.parse(old_rev)) is not None:
+            if tree.leaf(revisions.split(old_rev)) is not None:
                 self.demoted.append((LEAF, seq))
             elif self.options.keep_bodies:
                 self.demoted.append((0, seq))
@@ -387,10 +388,10 @@ class _BatchWriter:
         assert edit.rev is not None
         if edit.path is not None:
             return revisions.format_history(edit.path)
-        path = [revisions.parse(edit.rev)]
+        path = [revisions.split(edit.rev)]
         if head is not None and edit.parent is not None:
-            tree = RevTree.load(revisions.parse(head[3]), bool(head[4] & DELETED), head[5])
-            path += tree.path(revisions.parse(edit.parent))
+            tree = RevTree.load(revisions.split(head[3]), bool(head[4] & DELETED), head[5])
+            path += tree.path(revisions.split(edit.parent))
         return revisions.format_history(path)
 
     # -- _local documents
