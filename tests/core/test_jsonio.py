@@ -88,3 +88,18 @@ def test_what_is_no_json_is_refused(data: bytes) -> None:
         jsonio.loads(data)
     with pytest.raises(InvalidJSON):
         jsonio.loads(b"[12345678901234567890123," + data)
+
+
+@pytest.mark.parametrize("text", ["{}", "[{}]", "[1,{}]", '{{"a":{}}}', '{{"a" : {} }}', "[1,\n{}]", "  {}"])
+@pytest.mark.parametrize("number", [10**18, -(10**18), 2**63, 2**64, -(2**64), 10**40])
+def test_a_long_integer_is_exact_wherever_it_stands(text: str, number: int) -> None:
+    assert jsonio.loads(text.format(number)) == json.loads(text.format(number))
+
+
+def test_digits_within_text_do_not_cost_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **more: object) -> None:
+        raise AssertionError("the slow path was taken")
+
+    monkeypatch.setattr(json, "loads", refuse)
+    rev = "1-" + "12345678" * 4
+    assert jsonio.loads(f'{{"_rev":"{rev}"}}') == {"_rev": rev}
