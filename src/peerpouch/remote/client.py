@@ -32,7 +32,6 @@ MAX_SINGLE = 1024 * 1024 * 1024
 """Bytes of an answer that holds one document, its inline attachments included: it can't be asked for in pieces."""
 
 _MAX_ERROR = 64 * 1024
-# What is read at once of a JSON answer that is cut into lines. A line is one row, with its document.
 _JSON_HEADERS = {"accept": "application/json", "accept-encoding": "gzip"}
 
 
