@@ -135,6 +135,27 @@ async def test_without_transfers_that_outlive_an_attempt_it_would_begin_anew(
     assert target.state() == link._db.state()
 
 
+async def test_a_transfer_that_rested_for_a_day_begins_anew(
+    clock: ManualClock,
+) -> None:
+    source, target = MemoryDatabase("source"), MemoryDatabase("target")
+    link = Link(source)
+    link.cut_at = 50_000
+    source.edit({"_id": "large", "_attachments": {"a": attach(BIG)}})
+    live = PipelinedReplicator(clock, lambda: 0.5).replicate(link, target, ReplicationOptions(live=True))  # type: ignore[arg-type]
+    await until(lambda: live.progress.state == "waiting")
+    clock.advance(24 * 3600)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    link.mend()
+    async with asyncio.timeout(10):
+        while target.state() != source.state():
+            clock.advance(60)
+            await asyncio.sleep(0.001)
+    await live.cancel()
+    assert link.starts == [0, 0]
+
+
 async def test_a_replication_that_ends_leaves_no_transfer_behind(clock: ManualClock) -> None:
     source, target = MemoryDatabase("source"), MemoryDatabase("target")
     link = Link(source)

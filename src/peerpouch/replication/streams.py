@@ -19,6 +19,10 @@ about 15 seconds, in which a connection that can be mended is."""
 LONGEST_PAUSE = 5.0
 """Seconds between two attempts at most: somebody waits for these bytes, and asking costs one request."""
 
+LONGEST_REST = 6 * 3600.0
+"""Seconds without a byte after which even a patient transfer begins anew: what the target has staged is somebody's to
+clean up one day."""
+
 
 class ResumingStream(AsyncIterable[bytes]):
     """The bytes of one attachment of the source, as stored, fetched when they are consumed.
@@ -59,6 +63,7 @@ class ResumingStream(AsyncIterable[bytes]):
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
         offset = failures = 0
+        moved = self._clock.now()  # not monotonic time, which may stand still while a laptop sleeps
         self.failure = None
         while offset != self._total:
             try:
@@ -71,7 +76,7 @@ class ResumingStream(AsyncIterable[bytes]):
                         if not chunk:
                             continue
                         offset += len(chunk)
-                        failures = 0
+                        failures, moved = 0, self._clock.now()
                         self._meter.bytes += len(chunk)
                         self._meter.bell.ring()
                         if self._total is not None and offset > self._total:
@@ -81,7 +86,8 @@ class ResumingStream(AsyncIterable[bytes]):
                     raise ConnectionFailed(f"The transfer of {self._place()} broke off at byte {offset}.")
             except PeerPouchError as error:
                 failures += 1
-                if failures > self._attempts or not plan.is_transient(error):
+                rested = self._clock.now() - moved > LONGEST_REST
+                if failures > self._attempts or rested or not plan.is_transient(error):
                     self.failure = error
                     raise
                 await self._clock.sleep(min(LONGEST_PAUSE, plan.backoff(failures, self._chance())))

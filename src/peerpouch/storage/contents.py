@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import apsw
 
-from peerpouch.errors import BadRequest
+from peerpouch.errors import BadRequest, StorageError
 from peerpouch.storage.connections import fetch, fetch_one
 from peerpouch.storage.schema import CHUNK_BITS
 
@@ -52,14 +52,22 @@ def append(connection: apsw.Connection, content: int, number: int, data: bytes) 
 
 
 def touch(connection: apsw.Connection, content: int) -> None:
-    """Say that the upload goes on."""
+    """Say that the upload goes on.
+
+    Raises:
+        StorageError: if it rested for so long that it was collected as abandoned.
+    """
     connection.execute("UPDATE contents SET touched = ? WHERE content = ?", (int(time.time()), content))
+    _check_kept(connection)
 
 
 def finish(connection: apsw.Connection, content: int, sha256: bytes, length: int) -> int:
     """Close an upload. Gives the number that holds these bytes: an older one, if they were here before.
 
     Then the upload is left unfinished, for :func:`discard_some` to remove.
+
+    Raises:
+        StorageError: if it rested for so long that it was collected as abandoned.
     """
     known = find(connection, sha256)
     if known is not None and known != content:
@@ -68,7 +76,13 @@ def finish(connection: apsw.Connection, content: int, sha256: bytes, length: int
         "UPDATE contents SET sha256 = ?, length = ?, touched = ? WHERE content = ?",
         (sha256, length, int(time.time()), content),
     )
+    _check_kept(connection)
     return content
+
+
+def _check_kept(connection: apsw.Connection) -> None:
+    if not connection.changes():
+        raise StorageError("An upload rested for so long that it was taken for abandoned; write the document again.")
 
 
 def discard_some(connection: apsw.Connection, content: int) -> bool:
