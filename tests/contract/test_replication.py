@@ -220,6 +220,10 @@ async def test_live_replication_follows_and_ends_when_it_is_cancelled(pair: Pair
         return (await pair.target.info())["doc_count"] == 10
 
     await until(arrived)
+    async with asyncio.timeout(10):  # well before the next heartbeat
+        async for progress in live:
+            if progress.state == "idle" and progress.docs_written == 10:
+                break
     await live.cancel()
     assert (await live).ok
     assert (await replicate(pair)).changes_read == 0

@@ -221,8 +221,9 @@ class Pipeline:
             queued = page.last_seq
         self._queued = queued
         self._meter.changes_read += len(page.results)
-        self._meter.pending = page.pending
-        self._caught_up = not page.results or page.pending == 0
+        # An empty page says that the feed has caught up; a live one then gives all it has, and need not say so again.
+        self._meter.pending = page.pending if page.results else page.pending or 0
+        self._caught_up = self._caught_up or not page.results or page.pending == 0
         self._meter.enter(self._state())
         self._wake.set()
 
