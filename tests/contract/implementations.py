@@ -60,9 +60,20 @@ async def _remote(folder: Path) -> AsyncIterator[Documents]:
         yield database
 
 
+@asynccontextmanager
+async def _relayed(folder: Path) -> AsyncIterator[Documents]:
+    """A server's database that a second server shares onward."""
+    async with served() as origin, served() as relay:
+        await relay.registry.databases["db"].close()
+        relay.registry.databases["db"] = RemoteDatabase(origin.exchange, "http://origin.example/db")
+        async with RemoteDatabase(relay.exchange, "http://relay.example/db") as database:
+            yield database
+
+
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "storage": Implementation(_storage),
     "memory": Implementation(_memory),
+    "relayed": Implementation(_relayed, guards=False),
     "remote": Implementation(_remote, guards=False),
     "share": Implementation(_share, guards=False),
 }
