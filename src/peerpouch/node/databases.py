@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from peerpouch.js.runner import QuickJSRunner
-from peerpouch.js.runner import QuickJSRunner
 from peerpouch.query.stored import StoredQueries
 from peerpouch.remote import RemoteDatabase
 from peerpouch.storage import Durability, Storage

@@ -91,6 +91,7 @@ class Meeting(ABC):
         """What the hub is called in a ``dbname``: its path, or its URL without credentials."""
         self._shares: dict[str, OwnShare] = {}
         self._changing = asyncio.Lock()
+        self._preparing: asyncio.Task[None] | None = None
         self._stack: AsyncExitStack | None = None
         self._used = False
 
@@ -120,6 +121,7 @@ class Meeting(ABC):
             self._app = create_app(self._registry)
             stack.push_async_callback(self._pool.close)
             stack.push_async_callback(self._client.close)
+            stack.push_async_callback(self._end_preparing)
             self._stack = stack.pop_all()
         _live.append(self)
         return self
@@ -161,6 +163,16 @@ class Meeting(ABC):
         for share in shares:
             if share.owned:
                 await share.database.close()
+
+    def _prepare(self) -> None:
+        """Have the WebRTC engine loaded meanwhile: who looks for shares is about to open one."""
+        if self._preparing is None:
+            self._preparing = asyncio.get_running_loop().create_task(self._transport.prepare())
+
+    async def _end_preparing(self) -> None:
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.gather(self._preparing, return_exceptions=True)
 
     def _check_open(self) -> None:
         if self._stack is None:
@@ -299,6 +311,7 @@ class Meeting(ABC):
             HubUnreachable: the hub can't be read.
         """
         self._check_open()
+        self._prepare()
         if on_change is None:
             found = await self._client.shares()
         else:
@@ -312,6 +325,7 @@ class Meeting(ABC):
     async def open_share(self, share_id: str, *, info: Any = None, timeout: float | None = None) -> RemoteShare:
         """Open a share by its id; see :meth:`SharedDatabase.open`."""
         self._check_open()
+        self._prepare()
         lease = await self._pool.connect(share_id, info, timeout=CONNECT_TIMEOUT if timeout is None else timeout)
         return RemoteShare(lease, format_name(share_id, self.label))
 

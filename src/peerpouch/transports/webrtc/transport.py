@@ -63,10 +63,6 @@ class WebRTC(PeerTransport):
             *(pending.abandon() for pending in list(self._pending)), *(link.close() for link in list(self._links))
         )
 
-    async def prepare(self) -> None:
-        """Load the engine, so that the first connection need not wait for it. Raises NotSupported."""
-        await self._loaded()
-
     async def _connection(self) -> EngineConnection:
         return await (await self._loaded()).connection(self._options)
 
