@@ -73,6 +73,8 @@ class TestNormal:
         assert ids((await api.get('/db/_changes?filter=_doc_ids&doc_ids=["b"]')).json) == ["b"]
         body = {"selector": {"_id": {"$gt": "a"}}}
         assert ids((await api.post("/db/_changes?filter=_selector", body)).json) == ["b", "c"]
+        await write(api, "_design/d")
+        assert ids((await api.get("/db/_changes?filter=_design")).json) == ["_design/d"]
 
     async def test_options(self, api: Api) -> None:
         await write(api, "a", "b")

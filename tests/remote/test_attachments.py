@@ -90,7 +90,7 @@ async def test_a_range_of_nothing_is_empty() -> None:
 
 async def test_a_range_from_the_beginning_of_an_empty_attachment_is_empty() -> None:
     refusal = Reply({"error": "requested_range_not_satisfiable", "reason": "why"}, status=416)
-    remote, server = database(refusal, Reply(b"", headers={"content-length": "0"}))
+    remote, server = database(refusal, whole(b""))
     assert await (await remote.get_attachment("a", "f", end=10)).read() == b""
     assert "range" not in server.asked[1].headers
 
@@ -138,6 +138,7 @@ async def test_one_that_is_not_read_is_closed() -> None:
     attachment = await remote.get_attachment("a", "f")
     assert not server.all_closed
     await attachment.aclose()
+    assert server.all_closed
     await attachment.aclose()
     # The database's own end closes what nobody closed.
     remote, server = database(whole())
@@ -165,11 +166,16 @@ class TestEncoded:
         assert server.all_closed
 
     async def test_a_length_that_is_not_announced_is_looked_up(self) -> None:
-        stub: dict[str, Any] = {"_id": "a", "_attachments": {"f": {"length": len(DATA), "stub": True}}}
+        stub: dict[str, Any] = {"_id": "a", "_attachments": {"f": {"length": len(DATA), "encoded_length": 3}}}
         remote, _ = database(Reply(chunked(DATA), headers={"etag": f'"{MD5}"'}), stub)
         attachment = await remote.get_attachment("a", "f")
         assert attachment.length == len(DATA)
         assert await attachment.read() == DATA
+        remote, _ = database(Reply(chunked(b"xyz"), headers={"etag": '"x"', "content-encoding": "gzip"}), stub)
+        assert (await remote.get_attachment("a", "f", encoded=True)).length == 3
+        stub["_attachments"]["f"]["digest"] = "md5-known"
+        remote, _ = database(Reply(chunked(DATA)), stub)
+        assert (await remote.get_attachment("a", "f")).digest == "md5-known"
         remote, server = database(Reply(chunked(DATA)), {"_id": "a"})
         with pytest.raises(NotFound):
             await remote.get_attachment("a", "f")

@@ -12,8 +12,8 @@ from peerpouch.couchapi.exporting import export
 from peerpouch.couchapi.params import Params
 from peerpouch.couchapi.requests import Request
 from peerpouch.couchapi.responses import Stream, error_fields, gather, json_stream
-from peerpouch.errors import BadRequest, InvalidQuery, PeerPouchError
-from peerpouch.ports import Change, Changes, ChangesPage, Database
+from peerpouch.errors import BadRequest, InvalidQuery, NotSupported, PeerPouchError
+from peerpouch.ports import Change, Changes, ChangesPage, Database, Document
 
 DEFAULT_TIMEOUT = 60.0
 """Seconds after which an idle feed without heartbeats ends: CouchDB's ``changes_timeout``."""
@@ -119,7 +119,15 @@ def _filter(params: Params) -> dict[str, Any]:
         if not isinstance(selector, dict):
             raise BadRequest("`selector` must be a JSON object")
         return {"selector": selector}
+    if name == "_design":
+        return {"filter": _is_design}
+    if name == "_view":
+        raise NotSupported("Changes can't be filtered by a view; filter them by ids, a selector or a filter function.")
     return {"filter": name, "query": params.raw_query()}
+
+
+def _is_design(doc: Document) -> bool:
+    return bool(doc["_id"].startswith("_design/"))
 
 
 class _Pages:

@@ -64,52 +64,66 @@ async def _attachment(
     encoding = response.headers.get("content-encoding")
     encoding = None if encoding in (None, "", "identity") else encoding
     decode = encoding is not None and not encoded
-    begin, length = await _extent(client, response, doc_id, name, rev, decode)
+    begin, length = _extent(client, response, name, decode)
+    digest = _digest(response)
+    if length is None or digest is None:
+        # CouchDB does not always know the length of what it decodes; the document's stub has both.
+        stub = await _stub(client, doc_id, name, rev)
+        with client.shape():
+            known = stub["length"] if encoding is None or decode else stub["encoded_length"]
+            length = int(known) if length is None else length
+            digest = digest or str(stub["digest"])
     upto = length if end is None else min(end, length)
     if start > length or (start == length and length and start):
         raise RangeNotSatisfiable(f"The attachment {name!r} has {length} bytes; {start} is beyond its end.")
     stop = max(start, upto)
     source = _clipped(client, response, begin, start, stop, decode)
+
+    async def close() -> None:
+        await source.aclose()
+        await client.release(response)  # a stream that never began frees nothing by its own end
+
     return Attachment(
         name,
         response.headers.get("content-type", "application/octet-stream"),
         length,
-        _digest(response),
+        digest,
         await _prefetched(source) if stop - start <= SMALL else lambda: source,
         encoding=None if decode else encoding,
         start=start,
         end=stop,
-        on_close=source.aclose,
+        on_close=close,
     )
 
 
-async def _extent(
-    client: Client, response: Response, doc_id: str, name: str, rev: str | None, decode: bool
-) -> tuple[int, int]:
-    """The first byte that the response has, and the length of the whole content."""
+def _extent(client: Client, response: Response, name: str, decode: bool) -> tuple[int, int | None]:
+    """The first byte that the response has, and the length of the whole content where it says so."""
     if response.status_code == 206:
         match = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
         if match is None:
             raise ProtocolError(f"{client.shown} sent a part of {name!r} and did not say which.")
         return int(match[1]), int(match[3])
     announced = response.headers.get("content-length", "")
-    if announced.isdecimal() and not decode:
-        return 0, int(announced)
-    # CouchDB does not always know the length of what it decodes; the document's stub has it.
-    doc = await client.json("GET", document_path(doc_id), params={"rev": rev})
+    return 0, int(announced) if announced.isdecimal() and not decode else None
+
+
+async def _stub(client: Client, doc_id: str, name: str, rev: str | None) -> Any:
+    doc = await client.json("GET", document_path(doc_id), params={"rev": rev, "att_encoding_info": True})
     with client.shape():
-        entry = (doc.get("_attachments") or {}).get(name)
-        if entry is None:
-            raise NotFound("Document is missing attachment")
-        return 0, int(entry["length"])
+        stub = (doc.get("_attachments") or {}).get(name)
+    if stub is None:
+        raise NotFound("Document is missing attachment")
+    return stub
 
 
-def _digest(response: Response) -> str:
+def _digest(response: Response) -> str | None:
     tag: str = response.headers.get("etag", "").removeprefix("W/").strip('"')
     md5 = response.headers.get("content-md5")
     if md5:
         return "md5-" + md5
-    return tag if tag.startswith(("md5-", "sha256-")) else "md5-" + tag
+    if not tag or tag.startswith(("md5-", "sha256-")):
+        return tag or None
+    return "md5-" + tag
 
 
 async def _clipped(
