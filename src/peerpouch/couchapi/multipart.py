@@ -176,10 +176,6 @@ def following(doc: Document, atts_since: Sequence[str] | None) -> list[str]:
     return [name for name, entry in entries.items() if entry.get("revpos", newest + 1) > newest]
 
 
-async def _open(database: Database, doc: Document, names: Iterable[str]) -> list[Attachment]:
-    return [await database.get_attachment(doc["_id"], name, rev=doc["_rev"], encoded=True) for name in names]
-
-
 async def _related(
     database: Database, doc: Document, boundary: str, atts_since: Sequence[str] | None
 ) -> AsyncGenerator[bytes, None]:
@@ -191,10 +187,13 @@ async def _related(
     yield part_head(boundary, {"Content-Type": "application/json"}, first=True)
     yield jsonio.dumps_trusted({**doc, "_attachments": entries})
     for name in names:
-        (attachment,) = await _open(database, doc, [name])
-        yield part_head(boundary, attachment_headers(attachment))
-        async for data in attachment:
-            yield data
+        attachment = await database.get_attachment(doc["_id"], name, rev=doc["_rev"], encoded=True)
+        try:
+            yield part_head(boundary, attachment_headers(attachment))
+            async for data in attachment:
+                yield data
+        finally:
+            await attachment.aclose()
     yield closing(boundary)
 
 
