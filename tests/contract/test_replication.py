@@ -24,9 +24,9 @@ class Pair(NamedTuple):
     target: Database
 
 
-# A database in memory is the same code as one in a file; a share that was met through another share is a share.
+# A database in memory is the same code as one in a file, and a relayed one is two remote ones in a row.
 NAMES = sorted(set(IMPLEMENTATIONS) - {"memory", "relayed"})
-PAIRS = [(source, target) for source in NAMES for target in NAMES]
+PAIRS = [(source, target) for source in NAMES for target in NAMES] + [("relayed", "storage"), ("storage", "relayed")]
 
 
 @pytest.fixture(params=PAIRS, ids=["-".join(pair) for pair in PAIRS])
