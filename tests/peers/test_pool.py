@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -10,13 +11,14 @@ import pytest
 from peerpouch.errors import (
     BadRequest,
     DatabaseClosed,
+    DeadlineExceeded,
     Forbidden,
     InvalidSignal,
     PeerUnreachable,
     ShareNotFound,
     TooManyRequests,
 )
-from peerpouch.exchange import Request
+from peerpouch.exchange import AsyncByteStream, Request, Response
 from peerpouch.peers.lease import Lease
 from peerpouch.peers.limits import PoolLimits
 from peerpouch.peers.pool import Pool
@@ -484,3 +486,44 @@ async def test_closing_does_not_wait_for_a_link_that_never_ends(world: World, mo
     task = asyncio.ensure_future(bob.pool.close())
     await world.clock.advance(6)
     await task
+
+
+async def test_a_peer_that_is_there_and_does_not_answer_is_given_up_after_the_requests_limit(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = world.person(b"a"), world.person(b"b")
+    alice.share("notes")
+    lease = await bob.pool.connect("notes")
+    monkeypatch.setattr(world.network.links[0], "_run", forever)
+    request = Request("GET", "http://peer/notes", extensions={"timeout": {"read": 0.01}})
+    with pytest.raises(DeadlineExceeded):
+        await lease.exchange.handle_async_request(request)
+    endless = Request("GET", "http://peer/notes", extensions={"timeout": {"read": None}})
+    waiting = asyncio.ensure_future(lease.exchange.handle_async_request(endless))
+    await settle()
+    assert not waiting.done()
+    await world.network.links[0].close()
+    with pytest.raises(PeerUnreachable):
+        await waiting
+
+
+async def test_a_body_that_stops_coming_is_given_up_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stalled(AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield b"one"
+            await forever()
+
+    async def answer(request: Request) -> Response:
+        return Response(200, stream=Stalled())
+
+    alice, bob = world.person(b"a"), world.person(b"b")
+    alice.share("notes")
+    lease = await bob.pool.connect("notes")
+    monkeypatch.setattr(world.network.links[0], "_run", answer)
+    request = Request("GET", "http://peer/notes", extensions={"timeout": {"read": 0.01}})
+    response = await lease.exchange.handle_async_request(request)
+    received = []
+    with pytest.raises(DeadlineExceeded):
+        async for chunk in response.aiter_raw():
+            received.append(chunk)
+    assert received == [b"one"]

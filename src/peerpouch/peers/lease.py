@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any, Final
 
-from peerpouch.errors import DatabaseClosed
-from peerpouch.exchange import ByteStream, Exchange, Request, Response
+from peerpouch.errors import DatabaseClosed, DeadlineExceeded
+from peerpouch.exchange import AsyncByteStream, ByteStream, Exchange, Request, Response
 from peerpouch.peers.connection import Connection
 from peerpouch.peers.control import is_closed
 from peerpouch.peers.timing import outcome
@@ -14,6 +15,10 @@ from peerpouch.ports import Link, LinkStats, Peer
 
 if TYPE_CHECKING:
     from peerpouch.peers.pool import Pool
+
+
+SMALL_BODY: Final = 64 * 1024
+"""Bytes of a request's body that are sent in seconds on any path, so that a limit for the response's head is fair."""
 
 
 class Lease:
@@ -103,22 +108,65 @@ class Lease:
 
 
 class LeasedExchange(Exchange):
-    """The Exchange of a :class:`Lease`."""
+    """The Exchange of a :class:`Lease`.
+
+    A peer that is there and does not answer is given up after the request's ``read`` timeout, as a server would be: for
+    the head of the response (unless the request's body is large or a stream, which may take long to send), and for each
+    step of its body. Without one, as feeds have none, only the end of the connection ends the wait.
+    """
 
     def __init__(self, lease: Lease) -> None:
         self._lease = lease
 
     async def handle_async_request(self, request: Request) -> Response:
-        link = await self._lease.reach()
-        response = await link.exchange.handle_async_request(request)
+        limit = request.extensions.get("timeout", {}).get("read")
+        is_whole = isinstance(request.stream, ByteStream)
+        is_small = is_whole and int(request.headers.get("content-length", 0)) <= SMALL_BODY
+        response = await self._send(request, limit if is_small else None)
         if is_closed(response):
             self._lease.forget()
             # Nothing was done for such a request, so it can be sent again, unless its body is a stream that is spent.
-            if isinstance(request.stream, ByteStream):
+            if is_whole:
                 await response.aclose()
-                link = await self._lease.reach()
-                response = await link.exchange.handle_async_request(request)
+                response = await self._send(request, limit if is_small else None)
+        if limit is not None and isinstance(response.stream, AsyncByteStream):
+            response.stream = _TimedBody(response.stream, limit)
         return response
+
+    async def _send(self, request: Request, limit: float | None) -> Response:
+        link = await self._lease.reach()  # which has a limit of its own
+        try:
+            async with asyncio.timeout(limit):
+                return await link.exchange.handle_async_request(request)
+        except TimeoutError:
+            raise _too_late(limit) from None
 
     async def aclose(self) -> None:
         await self._lease.close()
+
+
+class _TimedBody(AsyncByteStream):
+    """A response's body, each step of which must come in time. How long its reader takes does not count."""
+
+    def __init__(self, stream: AsyncByteStream, limit: float) -> None:
+        self._stream = stream
+        self._limit = limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = aiter(self._stream)
+        while True:
+            try:
+                async with asyncio.timeout(self._limit):
+                    chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise _too_late(self._limit) from None
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _too_late(limit: float | None) -> DeadlineExceeded:
+    return DeadlineExceeded(f"The peer is connected, and did not answer within {limit:g} seconds.")
