@@ -339,6 +339,20 @@ async def test_a_hub_can_be_another_peers_share(tmp_path: Path) -> None:
                 assert await _has(again, "a")
 
 
+async def test_a_hub_is_found_by_a_dbname_too_and_a_share_in_it_by_its_own(tmp_path: Path) -> None:
+    async with Person(tmp_path, "alice") as alice:
+        place = (await alice.hub.share_database(await alice.database("meeting"), name="meeting")).dbname
+        async with Person(tmp_path, "carol", hub=place) as carol:
+            notes = await carol.database()
+            await notes.put({"_id": "a"})
+            nested = (await carol.hub.share_database(notes, name="notes")).dbname
+            async with peerpouch.open(nested, identity=peerpouch.Identity.ephemeral()) as remote:
+                assert await _has(remote, "a")
+        # Whoever met there has gone, and alice's own hub is as it was.
+        await eventually(lambda: not alice.hub._pool._connections)
+        assert not hubs._sessions
+
+
 async def test_a_share_that_nobody_opened_for_us_is_not_served(tmp_path: Path) -> None:
     async with people(tmp_path, "alice", "bob") as (alice, bob):
         open_one, shut_one = await alice.database("open"), await alice.database("shut")
