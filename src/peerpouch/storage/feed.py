@@ -10,9 +10,9 @@ import apsw
 
 from peerpouch.errors import BadRequest
 from peerpouch.ports import AttachmentMode, Change, Document, Seq
-from peerpouch.storage.connections import fetch, fetch_one
-from peerpouch.storage.listing import PAGE_BYTES
-from peerpouch.storage.rows import StoredDocument, document, weight
+from peerpouch.storage.connections import fetch, fetch_one, gather
+from peerpouch.storage.listing import PAGE_BYTES, body_bytes
+from peerpouch.storage.rows import BODY, StoredDocument, add_conflicts, document, gathered_document, weight
 from peerpouch.storage.schema import BRANCHED, DELETED, SEQ_SPAN_BITS
 
 _COLUMNS = "seq, id, key, rev, flags, body, ancestry"
@@ -91,10 +91,12 @@ def page(connection: apsw.Connection, options: FeedOptions, position: int, limit
     last = position
     read = 0
     cut = False
-    for row in _rows(connection, options, position, limit, before, update_seq):
+    rows = _gathered(connection, options, position, limit, before, update_seq)
+    change = _change if rows is None else _gathered_change
+    for row in _rows(connection, options, position, limit, before, update_seq) if rows is None else rows:
         read += 1
         last = row[0]
-        item, cost = _change(connection, row, options)
+        item, cost = change(connection, row, options)
         if item is not None:
             changes.append(item)
             size += cost
@@ -109,6 +111,35 @@ def page(connection: apsw.Connection, options: FeedOptions, position: int, limit
     return FeedPage(changes, last, more, count_after(connection, last) if more else 0)
 
 
+def _gathered(
+    connection: apsw.Connection,
+    options: FeedOptions,
+    position: int,
+    limit: int,
+    before: int | None,
+    update_seq: int,
+) -> list[list[Any]] | None:
+    """``seq, id, key, rev, flags, body`` of each document, or ``None`` where they are to be read one by one."""
+    if options.attachments or _few_ids(options, position, update_seq):
+        return None
+    order = "DESC" if options.descending else "ASC"
+    source = f"FROM docs WHERE seq > ? AND seq < ? ORDER BY seq {order} LIMIT ?"
+    bindings = (position, update_seq + 1 if before is None else before, limit)
+    columns = ["seq", "json_quote(id)", "key", "json_quote(rev)", "flags"]
+    if not options.needs_doc:
+        return gather(connection, [*columns, "0"], f"SELECT seq, id, key, rev, flags {source}", bindings)
+    if body_bytes(connection, f"SELECT body {source}", bindings) > PAGE_BYTES:
+        return None
+    try:
+        return gather(connection, [*columns, BODY], f"SELECT seq, id, key, rev, flags, body {source}", bindings)
+    except ValueError:
+        return None
+
+
+def _few_ids(options: FeedOptions, position: int, update_seq: int) -> bool:
+    return options.doc_ids is not None and len(options.doc_ids) <= min(update_seq - position, _FEW_IDS)
+
+
 def _rows(
     connection: apsw.Connection,
     options: FeedOptions,
@@ -117,7 +148,7 @@ def _rows(
     before: int | None,
     update_seq: int,
 ) -> Any:
-    if options.doc_ids is not None and len(options.doc_ids) <= min(update_seq - position, _FEW_IDS):
+    if options.doc_ids is not None and _few_ids(options, position, update_seq):
         rows = _rows_of(connection, options.doc_ids, position, before)
         rows.sort(reverse=options.descending)
         seqs = rows[:limit]
@@ -151,22 +182,47 @@ def _rows_of(connection: apsw.Connection, doc_ids: Collection[str], position: in
     return found
 
 
-def _change(
-    connection: apsw.Connection, row: Any, options: FeedOptions
-) -> tuple[tuple[int, Change, Document | None] | None, int]:
+_Changed = tuple[tuple[int, Change, Document | None] | None, int]
+"""A change with its document, or ``None`` where it is not asked for; and the bytes that it costs."""
+
+
+def _change(connection: apsw.Connection, row: Any, options: FeedOptions) -> _Changed:
     seq, doc_id, key, rev, flags, body, _ = row
     if options.doc_ids is not None and doc_id not in options.doc_ids:
         return None, 0
     doc: Document | None = None
     if options.needs_doc:
         doc = document(connection, doc_id, key, rev, flags, body, options.attachments)
+    change = _finish(connection, seq, doc_id, rev, flags, doc, options)
+    return change, 0 if change is None else weight(body, doc)
+
+
+def _gathered_change(connection: apsw.Connection, row: Any, options: FeedOptions) -> _Changed:
+    seq, doc_id, key, rev, flags, body = row
+    if options.doc_ids is not None and doc_id not in options.doc_ids:
+        return None, 0
+    doc = gathered_document(connection, doc_id, key, rev, flags, body) if options.needs_doc else None
+    return _finish(connection, seq, doc_id, rev, flags, doc, options), 0
+
+
+def _finish(
+    connection: apsw.Connection,
+    seq: int,
+    doc_id: str,
+    rev: str,
+    flags: int,
+    doc: Document | None,
+    options: FeedOptions,
+) -> tuple[int, Change, Document | None] | None:
+    if doc is not None:
         if options.matches is not None and not options.matches(doc):
-            return None, 0
+            return None
         if options.conflicts and flags & BRANCHED:
-            StoredDocument(connection, row).conflict_fields(doc, True, False)
+            add_conflicts(connection, doc)
     revs = [rev]
     if options.style == "all_docs" and flags & BRANCHED:
-        revs = StoredDocument(connection, row).leaf_revs()
+        stored = StoredDocument.find(connection, doc_id)
+        revs = [rev] if stored is None else stored.leaf_revs()
     change: Change = {
         "seq": format_seq(seq, options.incarnation),
         "id": doc_id,
@@ -176,7 +232,7 @@ def _change(
         change["deleted"] = True
     if options.include_docs and doc is not None:
         change["doc"] = doc
-    return (seq, change, doc), 0 if doc is None else weight(body, doc)
+    return seq, change, doc
 
 
 def count_after(connection: apsw.Connection, seq: int) -> int:

@@ -10,8 +10,17 @@ import apsw
 
 from peerpouch.errors import BadRequest
 from peerpouch.ports import AllDocsRow, AttachmentMode, Document
-from peerpouch.storage.connections import fetch
-from peerpouch.storage.rows import Row, StoredDocument, document, read_json, weight
+from peerpouch.storage.connections import fetch, fetch_one, gather
+from peerpouch.storage.rows import (
+    BODY,
+    Row,
+    StoredDocument,
+    add_conflicts,
+    document,
+    gathered_document,
+    read_json,
+    weight,
+)
 from peerpouch.storage.schema import BRANCHED, DELETED
 
 PAGE_ROWS = 1000
@@ -56,28 +65,61 @@ class ListPage(NamedTuple):
 
 def page(connection: apsw.Connection, options: ListOptions, after: str | None, skip: int, limit: int) -> ListPage:
     """At most ``limit`` rows behind the key ``after``."""
-    columns = "seq, id, key, rev, flags, body, ancestry" if options.include_docs else "seq, id, key, rev, flags, 0, 0"
     where, bindings = _range(options, after)
     order = "DESC" if options.descending else "ASC"
-    cursor = connection.execute(
-        f"SELECT {columns} FROM docs WHERE {where} AND NOT flags & {DELETED} ORDER BY id {order} LIMIT ? OFFSET ?",
-        (*bindings, limit, skip),
-    )
+    source = f"FROM docs WHERE {where} AND NOT flags & {DELETED} ORDER BY id {order} LIMIT ? OFFSET ?"
+    found = _gathered(connection, options, source, (*bindings, limit, skip))
+    if found is None:
+        return _page_by_rows(connection, options, source, (*bindings, limit, skip), limit)
+    rows: list[AllDocsRow] = []
+    for doc_id, key, rev, flags, body in found:
+        row: AllDocsRow = {"id": doc_id, "key": doc_id, "value": {"rev": rev}}
+        if options.include_docs:
+            row["doc"] = doc = gathered_document(connection, doc_id, key, rev, flags, body)
+            if options.conflicts and flags & BRANCHED:
+                add_conflicts(connection, doc)
+        rows.append(row)
+    return ListPage(rows, rows[-1]["key"] if len(rows) == limit else None)
+
+
+def _gathered(
+    connection: apsw.Connection, options: ListOptions, source: str, bindings: Sequence[Any]
+) -> list[list[Any]] | None:
+    """``id, key, rev, flags, body`` of each row, or ``None`` where they are to be read one by one: when they are large,
+    or something in them is damaged and is to be named."""
+    columns = ["json_quote(id)", "key", "json_quote(rev)", "flags"]
+    if not options.include_docs:
+        return gather(connection, [*columns, "0"], f"SELECT id, key, rev, flags {source}", bindings)
+    if options.attachments or body_bytes(connection, f"SELECT body {source}", bindings) > PAGE_BYTES:
+        return None
+    try:
+        return gather(connection, [*columns, BODY], f"SELECT id, key, rev, flags, body {source}", bindings)
+    except ValueError:
+        return None
+
+
+def body_bytes(connection: apsw.Connection, source: str, bindings: Sequence[Any]) -> int:
+    """How many bytes the bodies have that a query gives; their pages are not read for that."""
+    (size,) = fetch_one(connection, f"SELECT coalesce(sum(length(body)), 0) FROM ({source})", bindings)
+    return int(size)
+
+
+def _page_by_rows(
+    connection: apsw.Connection, options: ListOptions, source: str, bindings: Sequence[Any], limit: int
+) -> ListPage:
+    columns = "seq, id, key, rev, flags, body, ancestry"
+    cursor = connection.execute(f"SELECT {columns} {source}", bindings)
     rows: list[AllDocsRow] = []
     size = 0
-    last: str | None = None
     found: Any
     for found in cursor:
-        last = found[1]
-        row: AllDocsRow = {"id": found[1], "key": found[1], "value": {"rev": found[3]}}
-        if options.include_docs:
-            row["doc"] = _document(connection, found, options)
-            size += weight(found[5], row["doc"])
-        rows.append(row)
+        rows.append({"id": found[1], "key": found[1], "value": {"rev": found[3]}})
+        rows[-1]["doc"] = _document(connection, found, options)
+        size += weight(found[5], rows[-1]["doc"])
         if size > PAGE_BYTES:
             cursor.close()
-            return ListPage(rows, last)
-    return ListPage(rows, last if len(rows) == limit else None)
+            return ListPage(rows, found[1])
+    return ListPage(rows, rows[-1]["key"] if len(rows) == limit else None)
 
 
 def _range(options: ListOptions, after: str | None) -> tuple[str, list[str]]:

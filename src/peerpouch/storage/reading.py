@@ -12,16 +12,17 @@ from peerpouch.core import revisions
 from peerpouch.core.revtree import RevTree, is_line, line_has
 from peerpouch.errors import NotFound, PeerPouchError
 from peerpouch.ports import AttachmentMode, DatabaseInfo, Document, RevisionRequest, RevisionResult, RevsDiff
-from peerpouch.storage.connections import Location, fetch, fetch_one
+from peerpouch.storage.connections import Location, fetch, fetch_one, gather, placeholders
 from peerpouch.storage.feed import format_seq
-from peerpouch.storage.rows import StoredDocument, read_json
-from peerpouch.storage.schema import ATTACHMENTS, DELETED
+from peerpouch.storage.listing import PAGE_BYTES, body_bytes
+from peerpouch.storage.rows import BODY, StoredDocument, gathered_document, read_json
+from peerpouch.storage.schema import ATTACHMENTS, BRANCHED, DELETED, EXACT
 
 INLINE_BODY = 64 * 1024
 """A larger body is read and parsed in a thread: beyond, the time it takes the event loop grows past 0.2 ms."""
 
 _POINT = f"SELECT rev, flags, CASE WHEN length(body) <= {INLINE_BODY} THEN body END FROM docs WHERE id = ?"
-_LOOKUP = 256
+_LOOKUP = 512  # documents looked up in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,61 @@ def bulk_get_one(
         return [RevisionResult(request.id, request.rev, None, error)], 0
 
 
+def bulk_get_page(
+    connection: apsw.Connection,
+    requests: Sequence[RevisionRequest],
+    *,
+    revs: bool,
+    latest: bool,
+    attachments: AttachmentMode,
+) -> tuple[list[RevisionResult], int]:
+    """Results of the first of these requests, and how many of them they answer.
+
+    Winners of documents that are as most documents are get read together; all else is read one by one.
+    """
+    page = requests[:_LOOKUP]
+    known = _winners(connection, page, revs)
+    results: list[RevisionResult] = []
+    size = 0
+    for n, request in enumerate(page, 1):
+        row = known.pop(request.id, None)  # once: no two results may share parts
+        if row is not None and (request.rev is None or request.rev == row[2]):
+            doc_id, key, rev, flags, body, ancestry = row
+            doc = gathered_document(connection, doc_id, key, rev, flags, body)
+            if revs:
+                ancestors = ancestry.split(",") if ancestry else []
+                generation, item = revisions.split(rev)
+                doc["_revisions"] = {"start": generation, "ids": [item, *ancestors]}
+            results.append(RevisionResult(doc_id, rev, doc))
+            continue
+        found, cost = bulk_get_one(connection, request, revs=revs, latest=latest, attachments=attachments)
+        results += found
+        size += cost
+        if size > PAGE_BYTES:
+            return results, n
+    return results, len(page)
+
+
+def _winners(connection: apsw.Connection, requests: Sequence[RevisionRequest], revs: bool) -> dict[str, list[Any]]:
+    """``id, key, rev, flags, body, ancestry`` of documents with a single line of history and without attachments;
+    of none, where together they are large."""
+    marks, bindings = placeholders([request.id for request in requests], (1, 16, _LOOKUP))
+    ancestry = "ancestry" if revs else "NULL"
+    source = f"FROM docs WHERE id IN ({marks}) AND NOT flags & {ATTACHMENTS | BRANCHED | EXACT} LIMIT -1"
+    if body_bytes(connection, f"SELECT body {source}", bindings) > PAGE_BYTES:
+        return {}
+    try:
+        rows = gather(
+            connection,
+            ["json_quote(id)", "key", "json_quote(rev)", "flags", BODY, "json_quote(ancestry)"],
+            f"SELECT id, key, rev, flags, body, {ancestry} AS ancestry {source}",
+            bindings,
+        )
+    except ValueError:
+        return {}
+    return {row[0]: row for row in rows}
+
+
 def find_attachment(connection: apsw.Connection, doc_id: str, name: str, rev: str | None) -> tuple[Any, ...]:
     """``content, content_type, digest, revpos, length, encoding, encoded_length`` of an attachment.
 
@@ -185,13 +241,14 @@ def revs_diff(connection: apsw.Connection, asked: Mapping[str, Sequence[str]]) -
     ids = list(asked)
     for offset in range(0, len(ids), _LOOKUP):
         part = ids[offset : offset + _LOOKUP]
-        marks = ", ".join("?" * _LOOKUP)
-        known: dict[str, Any] = {
+        marks, bindings = placeholders(part, (_LOOKUP,))
+        known = {
             row[0]: row
-            for row in fetch(
+            for row in gather(
                 connection,
-                f"SELECT id, rev, flags, ancestry FROM docs WHERE id IN ({marks})",
-                [*part, *[None] * (_LOOKUP - len(part))],
+                ["json_quote(id)", "json_quote(rev)", "flags", "json_quote(ancestry)"],
+                f"SELECT id, rev, flags, ancestry FROM docs WHERE id IN ({marks}) LIMIT -1",
+                bindings,
             )
         }
         for doc_id in part:

@@ -28,6 +28,10 @@ _ATTACHMENTS_OF = (
 )
 
 
+BODY = f"CASE WHEN flags & {EXACT} THEN 'null' ELSE CAST(body AS TEXT) END"
+"""A body as a column for :func:`peerpouch.storage.connections.gather`; an exact one is to be read by itself."""
+
+
 def read_json(body: bytes, flags: int) -> Any:
     """The value of a stored body."""
     try:
@@ -57,6 +61,23 @@ def document(
     doc.update(read_json(body, flags))
     if flags & ATTACHMENTS:
         doc["_attachments"] = attachment_stubs(connection, key, rev, attachments, wanted)
+    return doc
+
+
+def gathered_document(
+    connection: apsw.Connection, doc_id: str, key: int, rev: str, flags: int, body: dict[str, Any] | None
+) -> Document:
+    """:func:`document` for a body that was parsed already, with attachments as stubs."""
+    doc: Document = {"_id": doc_id, "_rev": rev}
+    if flags & DELETED:
+        doc["_deleted"] = True
+    if body is None:
+        (data,) = fetch_one(connection, "SELECT body FROM docs WHERE id = ?", (doc_id,))
+        doc.update(read_json(data, flags))
+    else:
+        doc.update(body)
+    if flags & ATTACHMENTS:
+        doc["_attachments"] = attachment_stubs(connection, key, rev, False)
     return doc
 
 
@@ -213,3 +234,10 @@ class StoredDocument:
                     doc["_revisions"] = self.history(revisions.parse(rev))
                 results.append(RevisionResult(self.id, rev, doc))
         return results
+
+
+def add_conflicts(connection: apsw.Connection, doc: Document) -> None:
+    """Add ``_conflicts`` to the document of a winner, where there are any."""
+    stored = StoredDocument.find(connection, doc["_id"])
+    if stored is not None:
+        stored.conflict_fields(doc, True, False)

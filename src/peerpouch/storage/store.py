@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import apsw
-
 from peerpouch.core.selector import compile_selector
 from peerpouch.errors import BadRequest, DatabaseNotFound, InvalidDocument, PeerPouchError
 from peerpouch.ports import (
@@ -37,7 +35,7 @@ from peerpouch.storage.connections import Durability, Location, fetch_one, locat
 from peerpouch.storage.engine import Engine
 from peerpouch.storage.feed import FeedOptions, format_seq
 from peerpouch.storage.indexes import StoredIndexes
-from peerpouch.storage.listing import PAGE_BYTES, PAGE_ROWS, ListOptions
+from peerpouch.storage.listing import PAGE_ROWS, ListOptions
 from peerpouch.storage.reading import GetOptions
 from peerpouch.storage.watch import FileWatch, Signal
 
@@ -213,22 +211,16 @@ class Storage(StoredIndexes):
     ) -> AsyncIterator[RevisionResult]:
         position = 0
         while position < len(requests):
-            start = position
-
-            def read(connection: apsw.Connection, start: int = start) -> tuple[list[RevisionResult], int]:
-                results: list[RevisionResult] = []
-                size = 0
-                for n, request in enumerate(requests[start : start + PAGE_ROWS], start + 1):
-                    found, cost = reading.bulk_get_one(
-                        connection, request, revs=revs, latest=latest, attachments=attachments
-                    )
-                    results += found
-                    size += cost
-                    if size > PAGE_BYTES:
-                        return results, n
-                return results, min(start + PAGE_ROWS, len(requests))
-
-            results, position = await self._engine.read(read)
+            results, answered = await self._engine.read(
+                partial(
+                    reading.bulk_get_page,
+                    requests=requests[position : position + PAGE_ROWS],
+                    revs=revs,
+                    latest=latest,
+                    attachments=attachments,
+                )
+            )
+            position += answered
             for result in results:
                 yield result
 

@@ -18,21 +18,31 @@ from peerpouch.core.revtree import Leaf, RevTree, extend_line, is_line
 from peerpouch.errors import Conflict, CorruptDatabase, MissingStub, PeerPouchError
 from peerpouch.ports import Document, Guard, Proposal, WriteFailure, WriteResult, Written
 from peerpouch.storage import contents
-from peerpouch.storage.connections import fetch, fetch_one
+from peerpouch.storage.connections import fetch, fetch_one, gather, placeholders
 from peerpouch.storage.edits import Edit, LocalEdit, NewAttachment
 from peerpouch.storage.rows import StoredDocument, read_json
 from peerpouch.storage.schema import BRANCHED, DELETED, EXACT, LEAF, SEQ_SPAN_BITS
 
 _COLUMNS = "seq, id, key, rev, flags, body, ancestry"
-_ROWS = 50  # rows in one INSERT: beyond, neither SQLite nor the binding got faster when measured
-_INSERT = f"INSERT INTO docs ({_COLUMNS}) VALUES "
-_INSERT_ONE = _INSERT + "(?, ?, ?, ?, ?, ?, ?)"
-_INSERT_MANY = _INSERT + ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * _ROWS)
-# Sizes of the list in "id IN (…)", so that few statements are prepared and then kept.
+_INSERT = f"INSERT INTO docs ({_COLUMNS}) VALUES $ROWS"
+_UPDATE = (
+    "WITH new (seq, rev, flags, body, ancestry, old) AS (VALUES $ROWS) UPDATE docs SET seq = new.seq, rev = new.rev, "
+    "flags = new.flags, body = new.body, ancestry = new.ancestry FROM new WHERE docs.seq = new.old"
+)
+# Rows in one statement.
+_PORTIONS = (500, 50, 8, 1)
+# Sizes of the list in "id IN (…)".
 _LOOKUP_SIZES = (1, 8, 64, 512)
 
 Head = tuple[int, str, int, str, int, str | None]
 """``seq, id, key, rev, flags, ancestry`` of ``docs``."""
+
+
+def _demote_statement(flag: int) -> str:
+    return (
+        "INSERT OR REPLACE INTO revs (key, rev, flags, body) "
+        f"SELECT key, rev, flags & ~{BRANCHED} | {flag}, body FROM docs WHERE seq IN ($ROWS)"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +130,14 @@ class _BatchWriter:
         found: dict[str, Head] = {}
         wanted = list(ids)
         for offset in range(0, len(wanted), _LOOKUP_SIZES[-1]):
-            part: list[str | None] = [*wanted[offset : offset + _LOOKUP_SIZES[-1]]]
-            size = next(size for size in _LOOKUP_SIZES if size >= len(part))
-            part += [None] * (size - len(part))
-            marks = ", ".join("?" * size)
-            for row in fetch(
-                self.connection, f"SELECT seq, id, key, rev, flags, ancestry FROM docs WHERE id IN ({marks})", part
+            marks, bindings = placeholders(wanted[offset : offset + _LOOKUP_SIZES[-1]], _LOOKUP_SIZES)
+            for row in gather(
+                self.connection,
+                ["seq", "json_quote(id)", "key", "json_quote(rev)", "flags", "json_quote(ancestry)"],
+                f"SELECT seq, id, key, rev, flags, ancestry FROM docs WHERE id IN ({marks}) LIMIT -1",
+                bindings,
             ):
-                found[row[1]] = row
+                found[row[1]] = (row[0], row[1], row[2], row[3], row[4], row[5])
         return found
 
     # -- one document
@@ -412,25 +422,27 @@ class _BatchWriter:
     # -- to the file
 
     def _flush(self) -> None:
-        execute, many = self.connection.execute, self.connection.executemany
-        if self.demoted:
-            many(
-                "INSERT OR REPLACE INTO revs (key, rev, flags, body) "
-                f"SELECT key, rev, flags & ~{BRANCHED} | ?, body FROM docs WHERE seq = ?",
-                self.demoted,
-            )
+        for flag in (0, LEAF):
+            # In the order of the table, so that neighbours are read and written together.
+            seqs = sorted(seq for leaf, seq in self.demoted if leaf == flag)
+            self._portions(_demote_statement(flag), "?", [(seq,) for seq in seqs])
         for key, rev in self.dropped:
-            execute("DELETE FROM revs WHERE key = ? AND rev = ?", (key, rev))
+            self.connection.execute("DELETE FROM revs WHERE key = ? AND rev = ?", (key, rev))
             drop_attachments(self.connection, key, rev)
-        if self.updates:
-            many("UPDATE docs SET seq = ?, rev = ?, flags = ?, body = ?, ancestry = ? WHERE seq = ?", self.updates)
-        rows = self.inserts
-        whole = len(rows) // _ROWS * _ROWS
-        for offset in range(0, whole, _ROWS):
-            execute(_INSERT_MANY, [value for row in rows[offset : offset + _ROWS] for value in row])
-        if whole < len(rows):
-            many(_INSERT_ONE, rows[whole:])
+        self.updates.sort(key=lambda row: row[-1])
+        self._portions(_UPDATE, "(?, ?, ?, ?, ?, ?)", self.updates)
+        self._portions(_INSERT, "(?, ?, ?, ?, ?, ?, ?)", self.inserts)
         self.demoted, self.dropped, self.updates, self.inserts = [], [], [], []
+
+    def _portions(self, statement: str, marks: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Run a statement that takes many rows at once, in few sizes, so that few statements are prepared and kept."""
+        position = 0
+        for size in _PORTIONS:
+            while len(rows) - position >= size:
+                part = rows[position : position + size]
+                sql = statement.replace("$ROWS", ", ".join([marks] * size))
+                self.connection.execute(sql, [value for row in part for value in row])
+                position += size
 
     def _write_state(self) -> None:
         if self.seq == self.first_seq:
