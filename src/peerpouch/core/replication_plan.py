@@ -380,8 +380,8 @@ def missing_attachments(doc: Mapping[str, Any], ancestors: Iterable[Mapping[str,
     """The names of the attachments whose bytes must travel with the document.
 
     One may be left out only when an ancestor that the target has holds it under the same name, with the same length and
-    digest (and type: a stub takes over all that is said of the content). Equal content elsewhere in the target does not count: a stub that resolved there would let a writer
-    read by its digest what he may not see.
+    digest (and type: a stub takes over all that is said of the content). Equal content elsewhere in the target does not
+    count: a stub that resolved there would let a writer read by its digest what he may not see.
     """
     held = [ancestor.get("_attachments") or {} for ancestor in ancestors]
     return [
