@@ -57,7 +57,8 @@ def moments_of(disk: Disk, syncs: bool) -> list[int]:
     at_syncs = disk.syncs() if syncs else []
     # Just after a sync, and just before it, where the most is at stake.
     near = {moment - rng.randrange(2) for moment in rng.sample(at_syncs, min(CUTS // 2, len(at_syncs)))}
-    return sorted(anywhere | near)
+    making = set(range(1, 40, 3)) if syncs else set()  # while the file is made
+    return sorted(anywhere | near | making)
 
 
 async def test_an_acknowledged_write_survives_a_cut_at_any_moment(

@@ -15,6 +15,11 @@ from peerpouch.storage.engine import Engine
 
 _DROP_STEP = 5000  # rows deleted in one transaction: some milliseconds
 # Without statistics SQLite would take the primary key, and read the whole index for each document.
+_IDS = 128  # ids in one statement
+_ROWS_OF = (
+    "SELECT doc_id, key, value FROM index_rows INDEXED BY index_rows_by_doc "
+    f"WHERE number = ? AND doc_id IN ({', '.join('?' * _IDS)})"
+)
 _REMOVE = "DELETE FROM index_rows INDEXED BY index_rows_by_doc WHERE doc_id = ? AND number = ?"
 
 
@@ -80,6 +85,21 @@ class StoredIndexes(Documents, IndexStore, ABC):
             where, bindings = _range(_number(connection, index), start, end)
             (count,) = fetch_one(connection, f"SELECT count(*) FROM index_rows WHERE {where}", bindings)
             return int(count)
+
+        return await self._engine.read(read)
+
+    async def index_rows_of(self, index: str, doc_ids: Sequence[str]) -> dict[str, list[tuple[bytes, bytes | None]]]:
+        def read(connection: apsw.Connection) -> dict[str, list[tuple[bytes, bytes | None]]]:
+            number = _number(connection, index)
+            found: dict[str, list[tuple[bytes, bytes | None]]] = {}
+            for offset in range(0, len(doc_ids), _IDS):
+                part: list[str | None] = [*doc_ids[offset : offset + _IDS]]
+                part += [None] * (_IDS - len(part))  # so that one statement is prepared, and then kept
+                for doc_id, key, value in fetch(connection, _ROWS_OF, [number, *part]):
+                    found.setdefault(doc_id, []).append((key, value))
+            for rows in found.values():
+                rows.sort(key=lambda row: row[0])
+            return found
 
         return await self._engine.read(read)
 

@@ -136,7 +136,11 @@ def inspect_header(path: Path) -> bool:
         return True  # a creation that was cut off, perhaps: SQLite puts the first page right before it is judged
     if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
         raise NotADatabase(f"{path} is not a peerpouch database (it is no SQLite file).")
-    _judge(path, int.from_bytes(header[68:72], "big"), int.from_bytes(header[60:64], "big"))
+    version, vacuum, application = (int.from_bytes(header[at : at + 4], "big") for at in (60, 64, 68))
+    schema_changes = int.from_bytes(header[40:44], "big")
+    if (application, version, schema_changes, vacuum) == (0, 0, 0, 1):
+        return False  # our first page, which setting the vacuum mode writes, in a creation that was cut off behind it
+    _judge(path, application, version)
     return True
 
 
