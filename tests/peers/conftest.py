@@ -151,6 +151,7 @@ class FakePending(PendingLink):
         self.offer = offer
         self.link: asyncio.Future[FakeLink] = asyncio.get_running_loop().create_future()
         self.abandoned = False
+        self.connected = False
 
     @property
     def sdp(self) -> str:
@@ -170,12 +171,16 @@ class FakePending(PendingLink):
             self.network.links.append(mine)
             self.link.set_result(mine)
             answer.link.set_result(theirs)
-        return await asyncio.shield(self.link)
+        link = await asyncio.shield(self.link)
+        self.connected = True
+        return link
 
     async def abandon(self) -> None:
         self.abandoned = True
         if not self.link.done():
             self.network.unused += 1
+        elif not self.connected:  # the other end has it already, and loses it
+            await self.link.result().close()
 
 
 class FakeNetwork(PeerTransport):

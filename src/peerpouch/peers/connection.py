@@ -76,6 +76,13 @@ class Connection:
         del self.users[share_id]
         return True
 
+    def give_up_answering(self) -> None:
+        """Cancel the answer that is under way. A task that is cancelled before its first step runs none of its code, so
+        the entry can't be left to it."""
+        task, self.answering = self.answering, None
+        if task is not None:
+            task.cancel()
+
     def install(self, link: Link) -> Link | None:
         """Take a new link into use, and give the one that it replaces. What was open over that is open no more."""
         old, self.link = self.link, link

@@ -244,8 +244,8 @@ class Pool:
         if connection.live() is not None:
             connection.admitted.add(share_id)
             return None
-        if connection.answering is not None:  # the peer gave that one up, or it would not offer again
-            connection.answering.cancel()
+        if connection.answering is not None:
+            connection.give_up_answering()  # the peer gave it up too, or it would not offer again
         elif connection.attempt is not None and _order(self.own) < _order(connection.address):
             connection.admitted.add(share_id)
             return None
@@ -311,8 +311,7 @@ class Pool:
             connection.admitted.discard(share_id)
             if connection.in_use:
                 continue
-            if connection.answering is not None:
-                connection.answering.cancel()
+            connection.give_up_answering()
             if connection.link is not None:
                 self._lose(connection, connection.link)
             self._settle_down(connection)
