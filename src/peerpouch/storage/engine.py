@@ -56,6 +56,7 @@ class Engine:
         self.location = location
         self._committed = committed
         self._closed = False
+        # As long as the number of callers that wait: each has put in one job, and goes on when it is done.
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer = connect(location, writer=True)
         # In memory, the one connection is passed around as if it were a pool of one.

@@ -468,6 +468,6 @@ def drop_attachments(connection: apsw.Connection, key: int, rev: str) -> None:
     orphans = fetch(connection, "DELETE FROM attachments WHERE key = ? AND rev = ? RETURNING content", (key, rev))
     for (content,) in orphans:
         if not fetch(connection, "SELECT 1 FROM attachments WHERE content = ? LIMIT 1", (content,)):
-            (length,) = fetch_one(connection, "SELECT length FROM contents WHERE content = ?", (content,))
-            if length <= contents.AT_ONCE * contents.CHUNK:
+            row = fetch_one(connection, "SELECT length FROM contents WHERE content = ?", (content,))
+            if row is not None and row[0] <= contents.AT_ONCE * contents.CHUNK:
                 contents.remove(connection, content)
