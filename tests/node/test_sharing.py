@@ -151,6 +151,26 @@ async def test_a_second_share_of_the_same_owner_is_asked_for_over_the_connection
         assert len(bob.hub._pool._connections) == 1
 
 
+async def test_two_who_open_each_others_share_at_once_have_one_connection(tmp_path: Path) -> None:
+    async with people(tmp_path, "alice", "bob") as (alice, bob):
+        hers, his = await alice.database(), await bob.database()
+        await hers.put({"_id": "hers"})
+        await his.put({"_id": "his"})
+        await alice.hub.share_database(hers, name="hers")
+        await bob.hub.share_database(his, name="his")
+        for _ in range(5):
+            ours, theirs = await asyncio.gather(bob.open("hers"), alice.open("his"))
+            assert await _has(ours, "hers") and await _has(theirs, "his")
+            links = [len(person.hub._transport._links) for person in (alice, bob)]  # type: ignore[attr-defined]
+            assert links == [1, 1]
+            # Without a connection the next two offers cross again.
+            for person in (alice, bob):
+                for connection in list(person.hub._pool._connections.values()):
+                    if connection.link is not None:
+                        await connection.link.close()
+            await asyncio.gather(ours.close(), theirs.close())
+
+
 async def test_nobody_administers_somebody_elses_database(tmp_path: Path) -> None:
     async with people(tmp_path, "alice", "bob") as (alice, bob):
         notes = await alice.database()
