@@ -118,8 +118,9 @@ class Actor(Served):
         remote = self._opened()
         document = await remote.get(HALF)
         digits = [row["id"] async for row in remote.all_docs(startkey="U+0030", endkey="U+0039")]
-        fractions = remote.changes(selector={"numeric": {"$gt": 0, "$lt": 1}}, include_docs=True, limit=3)
-        found = [change["doc"]["name"] async for change in fractions]
+        fractions = {"numeric": {"$gt": 0, "$lt": 1}}
+        found = await remote.find(fractions, fields=["name"], limit=3)
+        changed = [change["id"] async for change in remote.changes(selector=fractions, limit=3)]
         digest, size = hashlib.sha256(), 0
         async for chunk in await remote.get_attachment(f"file:{file}", file):
             digest.update(chunk)
@@ -127,7 +128,8 @@ class Actor(Served):
         return {
             "name": document["name"],
             "digits": digits,
-            "found": found,
+            "found": [doc["name"] for doc in found["docs"]],
+            "changed": changed,
             "attachment": {"name": file, "bytes": size, "sha256": digest.hexdigest()},
         }
 

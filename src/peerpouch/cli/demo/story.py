@@ -19,7 +19,7 @@ from typing import Any
 from peerpouch.cli.demo import material
 from peerpouch.cli.demo.actors import HALF
 from peerpouch.cli.demo.compare import compare, files_of, find_in
-from peerpouch.cli.display import Line, ProgressView, amount, write_json, write_table
+from peerpouch.cli.display import Line, ProgressView, Rate, amount, write_json, write_table
 from peerpouch.cli.processes import Event, Process
 from peerpouch.ports import ReplicationProgress
 
@@ -73,6 +73,7 @@ class Story:
         self._hub = folder / "hub.db"
         self._plants = [f"planted-{secrets.token_hex(16)}" for _ in range(3)]
         self._line: Line | None = None
+        self._rate = Rate()
         self._said = 0.0
         self.path = ""
         self.steps: list[Step] = []
@@ -184,11 +185,11 @@ class Story:
         found = ", ".join(answers["found"])
         self._say("bob", f"asked alice's database in place: {answers['name']}; numbers between 0 and 1 are {found}, …")
         self._check(
-            "queries in place give alice's documents, listings, selected changes and attachments",
+            "queries in place give alice's documents, listings, finds, changes and attachments",
             answers["name"] == unicodedata.name("\u00bd")
             and answers["digits"] == [material.character_id(ord(digit)) for digit in "0123456789"]
             and unicodedata.name("\u00bc") in answers["found"]
-            and len(answers["found"]) == 3
+            and (len(answers["found"]), len(answers["changed"])) == (3, 3)
             and answers["attachment"]
             == {"name": path.name, "bytes": len(content), "sha256": sha256(content).hexdigest()},
         )
@@ -319,8 +320,9 @@ class Story:
             if self._line is not None:
                 self._line.update(progress, event["path"])
             if not sys.stderr.isatty() and progress.state == "active":
-                text = f"{progress.docs_written:,} documents, {amount(progress.bytes)}, {progress.pending} to go"
-                self._now_and_then(name, f"{text}; {event['path']}")
+                rate = self._rate.at(time.monotonic(), progress.docs_written)
+                text = f"{progress.docs_written:,} documents, {amount(progress.bytes)}, {rate:,.0f}/s"
+                self._now_and_then(name, f"{text}, {progress.pending or 0:,} to go; {event['path']}")
 
     def _step(self, what: str, result: Mapping[str, Any]) -> None:
         self.steps.append(Step(what, result["docs_written"], result["bytes"], result["seconds"]))
