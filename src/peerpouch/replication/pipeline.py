@@ -45,6 +45,10 @@ HEARTBEAT = 30.0
 GRACE = 5.0
 """Seconds that a failed or cancelled replication gives its last checkpoint: losing it only costs comparing again."""
 
+LOST_GRACE = 0.5
+"""The same after the connection to a side was lost: time for a new one to a side that is there, and no more, since the
+user waits to be told."""
+
 _T = TypeVar("_T")
 
 
@@ -154,10 +158,11 @@ class Pipeline:
                 for helper in helpers:
                     helper.cancel()
         except BaseExceptionGroup as errors:
-            await self._save_in_time()
-            raise _first(errors) from None
+            error = _first(errors)
+            await self._save_in_time(LOST_GRACE if isinstance(error, ConnectionFailed) else GRACE)
+            raise error from None
         if self._stopping:
-            await self._save_in_time()
+            await self._save_in_time(GRACE)
         else:
             await self._save()
 
@@ -394,14 +399,14 @@ class Pipeline:
             meter = self._meter
             await self._checkpointer.save(self._frontier.seq, meter.counters(), changed=meter.changes_read > 0)
 
-    async def _save_in_time(self) -> None:
+    async def _save_in_time(self, seconds: float) -> None:
         """The last checkpoint of an attempt that did not get through: as far as it can be had."""
 
         async def attempt() -> None:
             with contextlib.suppress(PeerPouchError):
                 await self._save()
 
-        await _either(attempt(), self._clock.sleep(GRACE))
+        await _either(attempt(), self._clock.sleep(seconds))
 
 
 async def _either(*works: Awaitable[Any]) -> None:
