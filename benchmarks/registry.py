@@ -60,12 +60,14 @@ class Benchmark:
         title: What it measures.
         unit: ``docs/s``, ``MB/s`` or ``ms``.
         higher_is_better: Whether more of the unit is better.
+        long: It takes minutes, and is run when it is named or asked for.
     """
 
     name: str
     title: str
     unit: str
     higher_is_better: bool = True
+    long: bool = False
     subjects: list[Subject] = field(default_factory=list)
 
     def subject(self, name: str, note: str = "") -> Callable[[Measure], Measure]:
@@ -81,9 +83,9 @@ class Benchmark:
 REGISTRY: dict[str, Benchmark] = {}
 
 
-def benchmark(name: str, title: str, unit: str, *, higher_is_better: bool = True) -> Benchmark:
+def benchmark(name: str, title: str, unit: str, *, higher_is_better: bool = True, long: bool = False) -> Benchmark:
     """A new line of the table."""
     if name in REGISTRY:
         raise ValueError(f"There is a benchmark {name!r} already.")
-    REGISTRY[name] = Benchmark(name, title, unit, higher_is_better)
+    REGISTRY[name] = Benchmark(name, title, unit, higher_is_better, long)
     return REGISTRY[name]

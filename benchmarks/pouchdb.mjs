@@ -1,0 +1,95 @@
+// PouchDB with LevelDB, doing what a benchmark asks for. One task in one process:
+//   node pouchdb.mjs PATH-OF-A-MODULE-BESIDE-NODE_MODULES '{"task": …, "folder": …, …}'
+// prints one line of JSON: operations, seconds, and the peak of the process's memory in bytes.
+
+import { randomBytes } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+const PouchDB = createRequire(process.argv[2])('pouchdb');
+const order = JSON.parse(process.argv[3]);
+const BATCH = 1000;
+
+const open = (name) => new PouchDB(join(order.folder, name));
+const db = open('bench');
+
+async function documents() {
+  const found = [];
+  for await (const line of createInterface({ input: createReadStream(order.documents) })) found.push(JSON.parse(line));
+  return found;
+}
+
+async function bulk(docs) {
+  for (let start = 0; start < docs.length; start += BATCH) {
+    const results = await db.bulkDocs(docs.slice(start, start + BATCH));
+    const failed = results.find((each) => each.error);
+    if (failed) throw new Error(JSON.stringify(failed));
+  }
+}
+
+// So many loops at once, each taking the next item when it is done with one.
+async function together(count, items, work) {
+  const waiting = items[Symbol.iterator]();
+  await Promise.all(Array.from({ length: count }, async () => {
+    for (const item of waiting) await work(item);
+  }));
+}
+
+async function timed(operations, work) {
+  const began = performance.now();
+  const counted = await work();
+  return { operations: counted ?? operations, seconds: (performance.now() - began) / 1000 };
+}
+
+const tasks = {
+  async bulk() {
+    const docs = await documents();
+    return timed(docs.length, () => bulk(docs));
+  },
+  async put() {
+    const docs = await documents();
+    return timed(docs.length, () => together(order.together, docs, async (doc) => { await db.put(doc); }));
+  },
+  async get() {
+    await bulk(await documents());
+    return timed(order.ids.length, () => together(order.together, order.ids, (id) => db.get(id)));
+  },
+  async list() {
+    await bulk(await documents());
+    return timed(0, async () => (await db.allDocs({ include_docs: true })).rows.length);
+  },
+  async changes() {
+    await bulk(await documents());
+    return timed(0, async () => (await db.changes({ since: 0, batch_size: BATCH })).results.length);
+  },
+  async changesFromEnd() {
+    await bulk(await documents());
+    const since = (await db.info()).update_seq;
+    return timed(order.times, async () => {
+      for (let n = 0; n < order.times; n += 1) await db.changes({ since });
+    });
+  },
+  async replicate() {
+    await bulk(await documents());
+    const target = open('target');
+    const result = await timed(0, async () => (await PouchDB.replicate(db, target)).docs_written);
+    await target.close();
+    return result;
+  },
+  // There is no way but through one buffer that holds all of it.
+  async attach() {
+    const data = randomBytes(order.size);
+    return timed(order.size, async () => { await db.putAttachment('big', 'big', data, 'application/octet-stream'); });
+  },
+  async fetch() {
+    const { rev } = await db.putAttachment('big', 'big', randomBytes(order.size), 'application/octet-stream');
+    if (!rev) throw new Error('nothing was written');
+    return timed(0, async () => (await db.getAttachment('big', 'big')).length);
+  },
+};
+
+const result = await tasks[order.task]();
+await db.close();
+console.log(JSON.stringify({ ...result, peak: process.resourceUsage().maxRSS * 1024 }));
