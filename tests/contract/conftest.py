@@ -10,8 +10,12 @@ import pytest
 from peerpouch.ports import Documents
 from tests.contract.implementations import IMPLEMENTATIONS, Implementation
 
+_PARAMS = [
+    pytest.param(name, marks=pytest.mark.slow if each.slow else ()) for name, each in sorted(IMPLEMENTATIONS.items())
+]
 
-@pytest.fixture(params=sorted(IMPLEMENTATIONS))
+
+@pytest.fixture(params=_PARAMS)
 def implementation(request: pytest.FixtureRequest) -> Implementation:
     return IMPLEMENTATIONS[request.param]
 

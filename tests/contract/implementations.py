@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from peerpouch.ports import Documents
+from peerpouch.ports import Database, Documents
 from peerpouch.remote import RemoteDatabase
 from peerpouch.storage import open_storage
 from tests.couchapi.support import served
@@ -27,11 +27,13 @@ class Implementation:
     Attributes:
         administration: Whether it may be compacted, purged, limited and destroyed, or answers ``Forbidden``.
         guards: Whether ``bulk_docs`` takes a guard; a guard can't travel.
+        slow: Whether it is tested with the slow tests.
     """
 
     open: Open
     administration: bool = True
     guards: bool = True
+    slow: bool = False
 
 
 @asynccontextmanager
@@ -54,7 +56,22 @@ async def _share(folder: Path) -> AsyncIterator[Documents]:
 
 
 @asynccontextmanager
-async def _remote(folder: Path) -> AsyncIterator[Documents]:
+async def _share_of_remote(folder: Path) -> AsyncIterator[Documents]:
+    """A server's database that somebody shares onward."""
+    async with _remote(folder) as database, opened_share(folder, database) as share:
+        yield share
+
+
+@asynccontextmanager
+async def _share_of_share(folder: Path) -> AsyncIterator[Documents]:
+    """Another peer's database that its visitor shares onward."""
+    (folder / "onward").mkdir()
+    async with opened_share(folder) as database, opened_share(folder / "onward", database) as share:
+        yield share
+
+
+@asynccontextmanager
+async def _remote(folder: Path) -> AsyncIterator[Database]:
     """A server's database, reached without a wire."""
     async with served() as api, RemoteDatabase(api.exchange, "http://in.process/db") as database:
         yield database
@@ -76,4 +93,6 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "relayed": Implementation(_relayed, guards=False),
     "remote": Implementation(_remote, guards=False),
     "share": Implementation(_share, guards=False),
+    "onward-of-remote": Implementation(_share_of_remote, guards=False, slow=True),
+    "onward-of-share": Implementation(_share_of_share, guards=False, slow=True),
 }

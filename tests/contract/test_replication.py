@@ -25,11 +25,14 @@ class Pair(NamedTuple):
 
 
 # A database in memory is the same code as one in a file, and a relayed one is two remote ones in a row.
-NAMES = sorted(set(IMPLEMENTATIONS) - {"memory", "relayed"})
+SLOW = sorted(name for name, each in IMPLEMENTATIONS.items() if each.slow)
+NAMES = sorted(set(IMPLEMENTATIONS) - {"memory", "relayed", *SLOW})
 PAIRS = [(source, target) for source in NAMES for target in NAMES] + [("relayed", "storage"), ("storage", "relayed")]
+SLOW_PAIRS = [pair for name in SLOW for pair in ((name, "storage"), ("storage", name))]
+PARAMS = [*PAIRS, *(pytest.param(pair, marks=pytest.mark.slow) for pair in SLOW_PAIRS)]
 
 
-@pytest.fixture(params=PAIRS, ids=["-".join(pair) for pair in PAIRS])
+@pytest.fixture(params=PARAMS, ids=["-".join(pair) for pair in PAIRS + SLOW_PAIRS])
 async def pair(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Pair]:
     async with AsyncExitStack() as stack:
         opened: list[Documents] = []

@@ -58,11 +58,16 @@ async def people(folder: Path, *names: str) -> AsyncIterator[list[Person]]:
 
 
 @asynccontextmanager
-async def opened_share(folder: Path) -> AsyncIterator[peerpouch.RemoteShare]:
-    """An empty database of one person's, as another one opened it who may do everything."""
+async def opened_share(folder: Path, database: Database | None = None) -> AsyncIterator[peerpouch.RemoteShare]:
+    """An empty database of one person's, as another one opened it who may do everything.
+
+    Args:
+        database: What is shared; by default a file.
+    """
     async with people(folder, "alice", "bob") as (alice, bob):
         everything = peerpouch.Access(admin=True)
-        await alice.hub.share_database(await alice.database(), name="share", access=everything)
+        shared = await alice.database() if database is None else database
+        await alice.hub.share_database(shared, name="share", access=everything)
         async with await bob.open("share") as remote:
             yield remote
 
