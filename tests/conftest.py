@@ -1,0 +1,11 @@
+"""What holds for every test: nothing leaves this machine."""
+
+from __future__ import annotations
+
+import os
+
+# No STUN server is asked, in processes that tests start neither.
+os.environ["PEERPOUCH_ICE_SERVERS"] = "none"
+# The engine decides once in a process, at its first connection, whether the loopback address is a candidate; which test
+# comes first must not matter.
+os.environ["WRTC_ALLOW_LOOPBACK"] = "1"
