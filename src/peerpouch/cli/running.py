@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,6 +16,10 @@ EXIT_OK = 0
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a busy event loop lets the database's threads run. With the interpreter's default, ten times that,
+a small write beside a busy loop takes a tenth of a second, since SQLite's binding waits for its turn at every row."""
 
 Result = TypeVar("Result")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -42,6 +47,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
         KeyboardInterrupt: after Ctrl-C. A second one does not wait for the cleaning up.
         Terminated: after SIGTERM.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL)
     return asyncio.run(_with_sigterm(work))
 
 
