@@ -18,7 +18,7 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 SWITCH_INTERVAL = 0.0005
-"""Seconds after which a busy event loop lets the database's threads run. With the interpreter's default, ten times that,
+"""Seconds after which a busy event loop lets the database's threads run. With the default, ten times that,
 a small write beside a busy loop takes a tenth of a second, since SQLite's binding waits for its turn at every row."""
 
 Result = TypeVar("Result")
