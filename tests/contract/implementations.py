@@ -11,11 +11,16 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from peerpouch.ports import Database, Documents
+from peerpouch.access.gate import GatedDatabase
+from peerpouch.core.policy import Access
+from peerpouch.node.databases import open_file
+from peerpouch.ports import Database, Documents, Peer
 from peerpouch.remote import RemoteDatabase
 from peerpouch.storage import open_storage
 from tests.couchapi.support import served
 from tests.node.support import opened_share
+
+VISITOR = Peer(b"v" * 32, "session")
 
 Open = Callable[[Path], AbstractAsyncContextManager[Documents]]
 
@@ -27,12 +32,14 @@ class Implementation:
     Attributes:
         administration: Whether it may be compacted, purged, limited and destroyed, or answers ``Forbidden``.
         guards: Whether ``bulk_docs`` takes a guard; a guard can't travel.
+        ancestors: Whether revisions that are no leaves, and more of a deletion than that it is one, can be read.
         slow: Whether it is tested with the slow tests.
     """
 
     open: Open
     administration: bool = True
     guards: bool = True
+    ancestors: bool = True
     slow: bool = False
 
 
@@ -87,9 +94,19 @@ async def _relayed(folder: Path) -> AsyncIterator[Documents]:
             yield database
 
 
+@asynccontextmanager
+async def _limited(folder: Path) -> AsyncIterator[Documents]:
+    """A database as it looks through a selector that lets every document through."""
+    async with await open_file(str(folder / "limited.db"), durability="normal") as database:
+        access = Access(select={})
+        object.__setattr__(access, "admin", True)  # which nobody gets together with a selector: for design documents
+        yield GatedDatabase(database, VISITOR, access, name="limited")
+
+
 IMPLEMENTATIONS: dict[str, Implementation] = {
     "storage": Implementation(_storage),
     "memory": Implementation(_memory),
+    "limited": Implementation(_limited, administration=False, ancestors=False),
     "relayed": Implementation(_relayed, guards=False),
     "remote": Implementation(_remote, guards=False),
     "share": Implementation(_share, guards=False),

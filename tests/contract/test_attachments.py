@@ -12,6 +12,7 @@ import pytest
 
 from peerpouch.errors import BadRequest, Conflict, InvalidDocument, MissingStub, NotFound, RangeNotSatisfiable
 from peerpouch.ports import Documents, RevisionRequest, WriteFailure, Written
+from tests.contract.implementations import Implementation
 
 TEXT = b"hello, world"
 
@@ -51,7 +52,7 @@ class TestIn:
         assert (attachment.content_type, attachment.length, attachment.digest) == ("text/plain", len(data), md5(data))
         assert await attachment.read() == data
 
-    async def test_put_attachment_adds_to_a_document(self, database: Documents) -> None:
+    async def test_put_attachment_adds_to_a_document(self, database: Documents, implementation: Implementation) -> None:
         first = await database.put({"_id": "a", "n": 1})
         with pytest.raises(Conflict):
             await database.put_attachment("a", "f", TEXT)
@@ -64,7 +65,8 @@ class TestIn:
         assert await (await database.get_attachment("a", "g/h ü")).read() == TEXT
         await database.remove_attachment("a", "f", third.rev)
         assert list((await database.get("a"))["_attachments"]) == ["g/h ü"]
-        assert await (await database.get_attachment("a", "f", rev=third.rev)).read() == BIG
+        if implementation.ancestors:
+            assert await (await database.get_attachment("a", "f", rev=third.rev)).read() == BIG
 
     async def test_put_attachment_makes_a_document(self, database: Documents) -> None:
         written = await database.put_attachment("new", "f", TEXT, "text/plain")

@@ -91,7 +91,11 @@ class TestPutAndGet:
             await database.get("a")
         assert deleted.value.deleted
 
-    async def test_a_deleted_revision_can_be_read_by_its_id(self, database: Documents) -> None:
+    async def test_a_deleted_revision_can_be_read_by_its_id(
+        self, database: Documents, implementation: Implementation
+    ) -> None:
+        if not implementation.ancestors:
+            pytest.skip("this implementation gives leaves only")
         written = await database.put({"_id": "a", "n": 1})
         removed = await database.put({"_id": "a", "_rev": written.rev, "_deleted": True, "why": "test"})
         assert await database.get("a", rev=removed.rev) == {
@@ -116,7 +120,9 @@ class TestPutAndGet:
         second = await database.put({"_id": "b", "y": 2.0, "x": 1.0})
         assert first.rev == second.rev
 
-    async def test_old_revisions_can_be_read(self, database: Documents) -> None:
+    async def test_old_revisions_can_be_read(self, database: Documents, implementation: Implementation) -> None:
+        if not implementation.ancestors:
+            pytest.skip("this implementation gives leaves only")
         first = await database.put({"_id": "a", "n": 1})
         second = await database.put({"_id": "a", "_rev": first.rev, "n": 2})
         assert (await database.get("a", rev=first.rev))["n"] == 1
@@ -124,14 +130,14 @@ class TestPutAndGet:
         with pytest.raises(NotFound):
             await database.get("a", rev="1-abc")
 
-    async def test_history_is_told_on_demand(self, database: Documents) -> None:
+    async def test_history_is_told_on_demand(self, database: Documents, implementation: Implementation) -> None:
         first = await database.put({"_id": "a", "n": 1})
         second = await database.put({"_id": "a", "_rev": first.rev, "n": 2})
         doc = await database.get("a", revs=True, revs_info=True)
         assert doc["_revisions"] == {"start": 2, "ids": [second.rev[2:], first.rev[2:]]}
         assert doc["_revs_info"] == [
             {"rev": second.rev, "status": "available"},
-            {"rev": first.rev, "status": "available"},
+            {"rev": first.rev, "status": "available" if implementation.ancestors else "missing"},
         ]
 
     async def test_fields_that_reading_adds_may_be_written_back(self, database: Documents) -> None:

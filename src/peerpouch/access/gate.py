@@ -12,7 +12,10 @@ from contextlib import aclosing
 from typing import Any, Final, Literal
 
 from peerpouch.access.guests import GuestDocs
+from peerpouch.access.limited import LimitedDatabase, select_from
 from peerpouch.access.queries import QUERY_METHODS, GatedQueries
+from peerpouch.access.selection import Selection
+from peerpouch.access.validation import Validation
 from peerpouch.core.policy import LOCAL_PREFIX, Access, Action
 from peerpouch.errors import DatabaseClosed, Forbidden, NotFound, PeerPouchError
 from peerpouch.ports import (
@@ -32,6 +35,7 @@ from peerpouch.ports import (
     Owner,
     Peer,
     Principal,
+    Proposal,
     RevisionRequest,
     RevisionResult,
     RevsDiff,
@@ -85,11 +89,28 @@ class GatedDatabase(GatedQueries, Database):
         principal: On whose behalf: its ``_local`` documents are kept apart from everybody else's.
         access: What is allowed.
         name: What the visitor knows the database by. The owner's name for it may be a path, which is nobody's business.
+        selection: What the selector of ``access`` lets through, where several gates share one.
+        visitor: What the ``validate`` of ``access`` is told of who writes; by default the principal.
+
+    Raises:
+        NotSupported: ``access`` has a selector, and the database is not in a file here.
     """
 
-    def __init__(self, database: Database, principal: Principal, access: Access, *, name: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        principal: Principal,
+        access: Access,
+        *,
+        name: str,
+        selection: Selection | None = None,
+        visitor: Any = None,
+    ) -> None:
         self._inner = database
+        if access.select is not None:
+            self._inner = LimitedDatabase(database, selection or select_from(database, access.select))
         self._access = access
+        self._judge = None if access.validate is None else Validation(access.validate, visitor or principal)
         self._name = name
         self._guest = GuestDocs(database, _visitor(principal) + bytes.fromhex(access.fingerprint))
         self._feeds: set[Changes] = set()
@@ -392,7 +413,8 @@ class GatedDatabase(GatedQueries, Database):
             else:
                 results[place] = WriteFailure(str(doc_id or ""), refusal, None if new_edits else doc.get("_rev"))
         if passed:
-            written = await self._inner.bulk_docs([docs[place] for place in passed], new_edits=new_edits, guard=guard)
+            judge = _both(guard, self._judge)
+            written = await self._inner.bulk_docs([docs[place] for place in passed], new_edits=new_edits, guard=judge)
             for place, result in zip(passed, written, strict=True):
                 results[place] = result
         return [result for result in results if result is not None]
@@ -445,6 +467,17 @@ def _visitor(principal: Principal) -> bytes:
             return b"anonymous\0"
         case Owner():
             return b"owner\0"
+
+
+def _both(first: Guard | None, second: Guard | None) -> Guard | None:
+    if first is None or second is None:
+        return first or second
+
+    def judge(proposal: Proposal) -> None:
+        first(proposal)
+        second(proposal)
+
+    return judge
 
 
 def _not_local(doc_id: str) -> None:

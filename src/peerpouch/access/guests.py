@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from peerpouch.core import jsonio
-from peerpouch.errors import Conflict, InvalidDocument, NotFound, TooLarge
+from peerpouch.core.policy import LOCAL_PREFIX
+from peerpouch.errors import Conflict, InvalidDocument, InvalidDocumentId, NotFound, TooLarge
 from peerpouch.ports import Document, Documents, Written
 
 MAX_DOCS: Final = 32
@@ -140,6 +141,8 @@ def _body(doc: Document) -> Document:
     for name in doc:
         if name.startswith("_") and name not in ("_id", "_rev", "_deleted", "_revisions"):
             raise InvalidDocument(f"A _local document can't have the field {name!r}.")
+    if doc["_id"] == LOCAL_PREFIX:
+        raise InvalidDocumentId("A _local document needs a name behind the slash.")
     body = {name: value for name, value in doc.items() if not name.startswith("_")}
     if len(jsonio.dumps(body)) > MAX_BYTES // 2:
         raise TooLarge(f"A _local document of a visitor has at most {MAX_BYTES // 2} bytes.")

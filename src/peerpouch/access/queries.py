@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
-from peerpouch.core.policy import Action
+from peerpouch.core.policy import Access, Action
 from peerpouch.ports import (
     AttachmentMode,
     Database,
@@ -19,12 +19,12 @@ from peerpouch.ports import (
 )
 
 QUERY_METHODS: Final[Mapping[str, Action]] = {
-    "find": Action.READ,
-    "explain": Action.READ,
+    "find": Action.QUERY,
+    "explain": Action.QUERY,
     "create_index": Action.ADMIN,
-    "get_indexes": Action.READ,
+    "get_indexes": Action.QUERY,
     "delete_index": Action.ADMIN,
-    "query": Action.READ,
+    "query": Action.QUERY,
     "view_cleanup": Action.ADMIN,
 }
 
@@ -33,6 +33,8 @@ class GatedQueries(Queries):
     """The half of :class:`~peerpouch.access.gate.GatedDatabase` that implements ``Queries``."""
 
     _inner: Database
+    _access: Access
+    _name: str
 
     @abstractmethod
     def _require(self, action: Action) -> None:
@@ -51,6 +53,7 @@ class GatedQueries(Queries):
         execution_stats: bool = False,
     ) -> FindResult:
         self._require(QUERY_METHODS["find"])
+        self._access.require_query("_find")
         return await self._inner.find(
             selector,
             fields=fields,
@@ -73,9 +76,13 @@ class GatedQueries(Queries):
         use_index: str | Sequence[str] | None = None,
     ) -> Document:
         self._require(QUERY_METHODS["explain"])
-        return await self._inner.explain(
+        self._access.require_query("_find")
+        plan = await self._inner.explain(
             selector, fields=fields, sort=sort, limit=limit, skip=skip, use_index=use_index
         )
+        if plan and "dbname" in plan:  # which may be a path of the owner's
+            plan["dbname"] = self._name
+        return plan
 
     async def create_index(
         self,
@@ -122,6 +129,8 @@ class GatedQueries(Queries):
         update_seq: bool = False,
     ) -> ViewResult:
         self._require(QUERY_METHODS["query"])
+        if isinstance(view, str):
+            self._access.require_query(view)
         return await self._inner.query(
             view,
             reduce=reduce,

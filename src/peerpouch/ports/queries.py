@@ -205,6 +205,14 @@ class IndexStore(ABC):
         """How many rows there are from ``start`` up to (not including) ``end``."""
 
     @abstractmethod
+    async def index_rows_of(self, index: str, doc_ids: Sequence[str]) -> dict[str, list[tuple[bytes, bytes | None]]]:
+        """The keys and values of these documents' rows, in the order of keys. Who has none is absent.
+
+        Raises:
+            NotFound: when there is no such index (any more).
+        """
+
+    @abstractmethod
     async def drop_index(self, index: str) -> None:
         """Remove an index with its rows, in short transactions. No error if there is none."""
 
