@@ -29,6 +29,7 @@ PUBLIC = {
     "Replication",
     "ReplicationOptions",
     "ReplicationProgress",
+    "Server",
     "SharedDatabase",
     "SharedDatabases",
     "Sync",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from peerpouch.node.remotes import RemoteShare
     from peerpouch.node.replicating import replicate, sync
+    from peerpouch.node.serving import Server
     from peerpouch.node.sharing import OwnShare, SharedDatabase, SharedDatabases
     from peerpouch.ports import (
         Database,
@@ -60,6 +61,7 @@ __all__ = [
     "Replication",
     "ReplicationOptions",
     "ReplicationProgress",
+    "Server",
     "SharedDatabase",
     "SharedDatabases",
     "Sync",
@@ -91,6 +93,7 @@ _WHERE = {
     "Replication": "ports",
     "ReplicationOptions": "ports",
     "ReplicationProgress": "ports",
+    "Server": "node.serving",
     "SharedDatabase": "node.sharing",
     "SharedDatabases": "node.sharing",
     "Sync": "ports",

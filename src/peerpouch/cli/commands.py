@@ -20,6 +20,7 @@ COMMANDS = {
     "shares": "List the shares that a hub knows of.",
     "sync": "Synchronise a file with a share, in both directions.",
     "replicate": "Replicate one database into another.",
+    "serve": "Serve a folder of databases by CouchDB's HTTP API.",
     "info": "Show a database file's counts, sequences and sizes.",
     "get": "Show a document.",
     "put": "Write a document.",

@@ -1,0 +1,94 @@
+"""``peerpouch serve DIR``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from peerpouch.cli.display import say, write_json
+from peerpouch.cli.running import json_option, run
+
+if TYPE_CHECKING:
+    import peerpouch
+
+PASSWORD_VARIABLE = "PEERPOUCH_ADMIN_PASSWORD"  # noqa: S105  a variable's name
+"""An argument would be seen by every user of the machine, in its list of processes."""
+
+ADMIN_PARTY = (
+    "There is no administrator: every program of this machine may do everything with these databases. "
+    "To set one, start with --admin NAME."
+)
+
+_LEVELS = ("debug", "info", "warning", "error")
+
+
+@click.command("serve")
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False))
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--port", default=5984, show_default=True, type=click.IntRange(0, 65535), help="0 for any free one.")
+@click.option("--admin", metavar="NAME", help="Have an administrator of this name; see below for the password.")
+@click.option("--cors", metavar="ORIGIN", multiple=True, help="Let web pages of this origin use the server.")
+@click.option("--tls-cert", metavar="FILE", type=click.Path(dir_okay=False), help="A certificate, for HTTPS.")
+@click.option("--tls-key", metavar="FILE", type=click.Path(dir_okay=False), help="The certificate's key.")
+@click.option("--forwarded-from", metavar="ADDRESS", multiple=True, help="Believe this proxy's X-Forwarded headers.")
+@click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True, help="What to log.")
+@json_option
+def command(
+    folder: str,
+    host: str,
+    port: int,
+    admin: str | None,
+    cors: tuple[str, ...],
+    tls_cert: str | None,
+    tls_key: str | None,
+    forwarded_from: tuple[str, ...],
+    log_level: str,
+    as_json: bool,
+) -> None:
+    """Serve the databases of a folder by CouchDB's HTTP API, until Ctrl-C or SIGTERM.
+
+    Each database is one file of DIR, which is made if it is not there. PouchDB, CouchDB and curl can use them.
+
+    Without an administrator the server listens on this machine only, and everybody there may do everything. The
+    password of --admin is the environment variable PEERPOUCH_ADMIN_PASSWORD, or is asked for; it is remembered
+    in DIR, as a hash.
+    """
+    if (tls_cert is None) != (tls_key is None):
+        raise click.UsageError("--tls-cert and --tls-key go together.")
+    import peerpouch
+
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    server = peerpouch.Server(
+        folder,
+        host=host,
+        port=port,
+        admins={} if admin is None else {admin: _password(admin)},
+        cors=cors,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        forwarded_from=forwarded_from,
+    )
+    run(_serve(server, as_json=as_json))
+
+
+def _password(name: str) -> str | None:
+    password = os.environ.pop(PASSWORD_VARIABLE, None)
+    if password is None and sys.stdin.isatty():
+        asked = f"Password for {name} (nothing: as it was)"
+        password = str(click.prompt(asked, default="", show_default=False, hide_input=True, err=True)) or None
+    return password
+
+
+async def _serve(server: peerpouch.Server, *, as_json: bool) -> None:
+    async with server:
+        if as_json:
+            write_json({"url": server.url, "folder": str(server.folder), "admin_party": server.admin_party}, lines=True)
+        else:
+            print(f"serving  {server.folder}\nat       {server.url}", flush=True)
+            if server.admin_party:
+                say(ADMIN_PARTY)
+        await server.wait()
