@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from peerpouch.errors import NotFound, PeerPouchError
+from peerpouch.errors import NotFound
 from peerpouch.ports import Written
 from peerpouch.storage import Storage
 from tests.contract.test_attachments import pattern, stream
@@ -103,5 +103,5 @@ async def losses_after(open_: Callable[[], Any], account: Account, moment: int) 
             found = await losses(database, account, moment)
             await database.put({"_id": "afterwards"})
             return found
-    except PeerPouchError as error:
-        return [f"It can't be used any more: {error.reason}"]
+    except Exception as error:  # whatever it is: a file that was written in full gives none
+        return [f"It can't be used any more: {error!r}"]

@@ -424,3 +424,16 @@ class TestSpeedPaths:
         feed = [page async for page in database.changes(include_docs=True).pages()]
         assert len(feed) > 2
         assert [change["id"] for page in feed for change in page.results] == [f"{n}" for n in range(9)]
+
+
+async def test_damaged_counters_are_named_and_nothing_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    async with await Storage.open(path) as database:
+        await database.put({"_id": "kept"})
+    connection = apsw.Connection(str(path))
+    connection.execute("DELETE FROM meta WHERE name = 'revs_limit'")
+    connection.close()
+    async with await Storage.open(path) as database:
+        with pytest.raises(CorruptDatabase, match="counters"):
+            await database.put({"_id": "refused"})
+        assert (await database.get("kept"))["_id"] == "kept"

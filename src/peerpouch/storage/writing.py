@@ -74,6 +74,8 @@ class _BatchWriter:
         state = fetch_one(
             connection, "SELECT update_seq, (SELECT value FROM meta WHERE name = 'revs_limit') FROM state"
         )
+        if state is None or type(state[0]) is not int or type(state[1]) is not int:
+            raise CorruptDatabase("The database's counters are damaged, so nothing can be written to it.")
         self.seq: int = state[0]
         self.revs_limit: int = state[1]
         self.first_seq = self.seq
