@@ -3,11 +3,12 @@
 #   make setup    the virtual environment .venv with the locked dependencies, and peerpouch itself
 #   make demo     two processes share one database and replicate it peer to peer
 #   make test     every test             (make test ARGS='-k hub')
-#   make check    lint, format, types, and the quick tests
+#   make lint     lint, format and types
+#   make check    the same, and the quick tests
 #   make bench    the figures            (make bench ONLY=bulk-write SHORT=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-node demo test check bench lock clean
+.PHONY: help setup setup-dev setup-node demo test lint check bench lock clean
 
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -67,10 +68,12 @@ demo: $(STAMP)
 test: $(STAMP_DEV) $(WITH_NODE)
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(STAMP_DEV) $(WITH_NODE)
+lint: $(STAMP_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+check: lint $(WITH_NODE)
 	$(BIN)/python -m pytest -q -m 'not slow' $(ARGS)
 
 bench: $(STAMP_DEV) $(WITH_NODE)
