@@ -30,6 +30,8 @@ _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | 
 _CANONICAL = _OPTIONS | orjson.OPT_SORT_KEYS
 # What orjson writes for a float that canonical JSON writes otherwise: "1.0", "1e16", "1e-7".
 _OTHER_FLOAT = re.compile(rb"[0-9](?:\.0|[eE][+-]?[0-9]+)(?:[,}\]]|\Z)")
+# As with _DIGITS_TO_ZERO: three searches for few bytes, after which nearly no text is left for the pattern.
+_DIGITS_TO_ONE = bytes.maketrans(b"23456789}]E", b"11111111,,e")
 
 MAX_DEPTH = 500
 """How deep arrays and objects may nest. CPython's own JSON parser recurses, so it must stay well below the
@@ -59,13 +61,16 @@ def encode(value: Any) -> tuple[bytes, bool]:
     return data, False
 
 
-def canonical(value: Any) -> bytes:
+def canonical(value: Any, *, checked: bool = False) -> bytes:
     """The one encoding of a JSON value that every implementation agrees on, for hashes and signatures.
 
     No white space; UTF-8 with only what JSON demands escaped (``\\b \\f \\n \\r \\t``, other controls as ``\\u00xx``);
     the keys of an object in the order of their code points; numbers by value: one that is an integer as its decimal
     digits without exponent (so ``1``, ``1.0`` and ``1e0`` are ``1``, and ``-0.0`` is ``0``), any other in the
     shortest form that reads back exactly, written as ECMAScript's ``Number::toString`` writes it (RFC 8785).
+
+    Args:
+        checked: Whether :func:`encode` took the value: it is not searched for nan again.
 
     Raises:
         InvalidDocument: for a value that JSON can't carry.
@@ -75,9 +80,11 @@ def canonical(value: Any) -> bytes:
     except TypeError:
         check(value)
         return _canonical_slowly(value)
-    if b"null" in data and orjson.loads(data) != value:
+    if not checked and b"null" in data and orjson.loads(data) != value:
         check(value)
-    return data if _OTHER_FLOAT.search(data) is None else _canonical_slowly(value)
+    plain = data.translate(_DIGITS_TO_ONE)
+    suspicious = b".0," in plain or b"1e" in plain or b"0e" in plain or type(value) is float
+    return _canonical_slowly(value) if suspicious and _OTHER_FLOAT.search(data) is not None else data
 
 
 def loads(data: bytes | bytearray | memoryview | str) -> Any:

@@ -78,15 +78,24 @@ def parse_history(value: Any) -> list[Rev]:
     Raises:
         BadRequest: if it has another form.
     """
+    start, ids = check_history(value)
+    return [(start - n, item) for n, item in enumerate(ids)]
+
+
+def check_history(value: Any) -> tuple[int, list[str]]:
+    """The generation and the hashes of a ``_revisions`` field, newest first.
+
+    Raises:
+        BadRequest: if it has another form.
+    """
     if type(value) is dict:
         start, ids = value.get("start"), value.get("ids")
-        if (
-            type(start) is int
-            and type(ids) is list
-            and 0 < len(ids) <= start <= _MAX_GENERATION
-            and all(type(item) is str and _HASH.fullmatch(item) for item in ids)
-        ):
-            return [(start - n, item) for n, item in enumerate(ids)]
+        if type(start) is int and type(ids) is list and 0 < len(ids) <= start <= _MAX_GENERATION:
+            for item in ids:
+                if type(item) is not str or _HASH.fullmatch(item) is None:
+                    break
+            else:
+                return start, ids
     raise BadRequest(f"_revisions must be {{start: number, ids: [text, ...]}}, not {_excerpt(value)}.")
 
 
@@ -109,8 +118,7 @@ def new_revision(
         head, number = b"\n1\n" if deleted else b"\n0\n", 1
     else:
         head, number = f"{parent}\n{int(deleted)}\n".encode(), generation(parent) + 1
-    digest = hashlib.sha256(head)
-    digest.update(body)
+    digest = hashlib.sha256(head + body)
     if attachments:
         listed = [[name, item["content_type"], item["digest"]] for name, item in sorted(attachments.items())]
         digest.update(b"\n" + jsonio.canonical(listed))

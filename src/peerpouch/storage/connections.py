@@ -230,6 +230,17 @@ def placeholders(values: Sequence[Any], sizes: Sequence[int]) -> tuple[str, list
     return ", ".join("?" * size), [*values, *[None] * (size - len(values))]
 
 
+def any_between(connection: apsw.Connection, ids: Sequence[str]) -> bool:
+    """Whether there may be a document with one of these ids.
+
+    Where there is none between the least and the greatest of them, one look into the index has told that all are new:
+    so it is with a first replication and with an import, whose ids nearly always follow each other.
+    """
+    return (
+        fetch_one(connection, "SELECT 1 FROM docs WHERE id BETWEEN ? AND ? LIMIT 1", (min(ids), max(ids))) is not None
+    )
+
+
 @contextmanager
 def translated(label: str) -> Iterator[None]:
     """Turn SQLite's errors into those of :mod:`peerpouch.errors`."""

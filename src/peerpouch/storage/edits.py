@@ -69,7 +69,7 @@ class Edit:
     Attributes:
         parent: The revision that it extends; with ``new_edits`` false, the second of its path.
         rev: Its own revision; ``None`` until the attachments' digests are known.
-        path: Its history, newest first, when ``new_edits`` is false.
+        hashes: Those of its history, newest first, one for each generation, when ``new_edits`` is false.
         body: JSON without the ``_`` fields.
         canonical: Kept only while ``rev`` is not known.
     """
@@ -79,13 +79,21 @@ class Edit:
     rev: str | None
     flags: int
     body: bytes
-    path: list[Rev] | None = None
+    hashes: list[str] | None = None
     canonical: bytes | None = None
     attachments: dict[str, AttachmentEdit] | None = None
 
     @property
     def deleted(self) -> bool:
         return bool(self.flags & DELETED)
+
+    @property
+    def path(self) -> list[Rev] | None:
+        """Its history, newest first, when ``new_edits`` is false."""
+        if self.hashes is None or self.rev is None:
+            return None
+        start = revisions.generation(self.rev)
+        return [(start - n, item) for n, item in enumerate(self.hashes)]
 
 
 @dataclass(slots=True)
@@ -169,34 +177,38 @@ def prepare(
     if type(doc) is not dict:
         raise InvalidDocument(f"A document must be an object, not {type(doc).__name__}.")
     doc_id = make_id() if new_edits and "_id" not in doc else check_id(doc.get("_id"))
-    try:
-        body = {name: value for name, value in doc.items() if name[:1] != "_"}
-    except TypeError:
-        raise InvalidDocument("The names of a document's fields must be text.") from None
-    parent = doc.get("_rev")
+    body = doc.copy()
+    body.pop("_id", None)
+    body.pop("_attachments", None)
+    parent = body.pop("_rev", None)
+    history = None if new_edits else body.pop("_revisions", None)
     flags = 0
-    if len(body) + ("_id" in doc) + ("_rev" in doc) != len(doc):
-        flags = _special_fields(doc, body)
     encoded, exact = jsonio.encode(body)
+    # Names are looked at one by one only where one may begin with "_": to search the text costs a third of it.
+    if b'"_' in encoded:
+        body = {name: value for name, value in body.items() if name[:1] != "_"}
+        flags = _special_fields(doc, body)
+        encoded, exact = jsonio.encode(body)
     if len(encoded) > max_size:
         raise DocumentTooLarge(
             f"Document {doc_id!r} has {len(encoded):,} bytes without its attachments, the limit is {max_size:,}."
         )
     if exact:
         flags |= EXACT
-    if doc_id.startswith("_local/"):
+    if doc_id[0] == "_" and doc_id.startswith("_local/"):
         if attachments:
             raise InvalidDocument(f"{doc_id!r} can't have attachments: a _local document has none.")
         return LocalEdit(doc_id, _local_parent(parent), flags, encoded)
     if attachments:
         flags |= ATTACHMENTS
     if not new_edits:
-        path = _path(doc, parent)
-        ancestor = revisions.format(path[1]) if len(path) > 1 else None
-        return Edit(doc_id, ancestor, revisions.format(path[0]), flags, encoded, path, None, attachments)
+        generation, hashes = _history(history, parent)
+        rev = f"{generation}-{hashes[0]}"
+        ancestor = f"{generation - 1}-{hashes[1]}" if len(hashes) > 1 else None
+        return Edit(doc_id, ancestor, rev, flags, encoded, hashes, None, attachments)
     if parent is not None:
         revisions.parse(parent)
-    canonical = jsonio.canonical(body)
+    canonical = jsonio.canonical(body, checked=True)
     if attachments:
         return Edit(doc_id, parent, None, flags, encoded, None, canonical, attachments)
     rev = revisions.new_revision(parent, bool(flags & DELETED), canonical)
@@ -220,16 +232,19 @@ def _special_fields(doc: dict[str, Any], body: dict[str, Any]) -> int:
     return flags
 
 
-def _path(doc: dict[str, Any], rev: Any) -> list[Rev]:
-    history = doc.get("_revisions")
+def _history(history: Any, rev: Any) -> tuple[int, list[str]]:
+    """The generation of a revision that is written with its history, and the hashes of its path, newest first."""
     if history is None:
         if rev is None:
             raise BadRequest("With new_edits=false a document needs its _rev.")
-        return [revisions.parse(rev)]
-    path = revisions.parse_history(history)
-    if rev is not None and revisions.parse(rev) != path[0]:
+        generation, item = revisions.parse(rev)
+        return generation, [item]
+    generation, hashes = revisions.check_history(history)
+    hashes = hashes.copy()  # the document stays the caller's, who may change it while this is written
+    if rev is not None and rev != f"{generation}-{hashes[0]}":
+        revisions.parse(rev)
         raise BadRequest("_rev and _revisions of a document contradict each other.")
-    return path
+    return generation, hashes
 
 
 def _local_parent(rev: Any) -> str | None:

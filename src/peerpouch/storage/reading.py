@@ -12,7 +12,7 @@ from peerpouch.core import revisions
 from peerpouch.core.revtree import RevTree, is_line, line_has
 from peerpouch.errors import NotFound, PeerPouchError
 from peerpouch.ports import AttachmentMode, DatabaseInfo, Document, RevisionRequest, RevisionResult, RevsDiff
-from peerpouch.storage.connections import Location, fetch, fetch_one, gather, placeholders
+from peerpouch.storage.connections import Location, any_between, fetch, fetch_one, gather, placeholders
 from peerpouch.storage.feed import format_seq
 from peerpouch.storage.listing import PAGE_BYTES, body_bytes
 from peerpouch.storage.rows import BODY, StoredDocument, gathered_document, read_json
@@ -241,16 +241,7 @@ def revs_diff(connection: apsw.Connection, asked: Mapping[str, Sequence[str]]) -
     ids = list(asked)
     for offset in range(0, len(ids), _LOOKUP):
         part = ids[offset : offset + _LOOKUP]
-        marks, bindings = placeholders(part, (_LOOKUP,))
-        known = {
-            row[0]: row
-            for row in gather(
-                connection,
-                ["json_quote(id)", "json_quote(rev)", "flags", "json_quote(ancestry)"],
-                f"SELECT id, rev, flags, ancestry FROM docs WHERE id IN ({marks}) LIMIT -1",
-                bindings,
-            )
-        }
+        known = _heads(connection, part)
         for doc_id in part:
             revs = list(dict.fromkeys(asked[doc_id]))
             row = known.get(doc_id)
@@ -262,6 +253,20 @@ def revs_diff(connection: apsw.Connection, asked: Mapping[str, Sequence[str]]) -
             elif (diff := _diff(row, revs)) is not None:
                 result[doc_id] = diff
     return result
+
+
+def _heads(connection: apsw.Connection, ids: Sequence[str]) -> dict[str, Any]:
+    """``id, rev, flags, ancestry`` of those documents that there are."""
+    if len(ids) > 1 and not any_between(connection, ids):
+        return {}
+    marks, bindings = placeholders(ids, (_LOOKUP,))
+    rows = gather(
+        connection,
+        ["json_quote(id)", "json_quote(rev)", "flags", "json_quote(ancestry)"],
+        f"SELECT id, rev, flags, ancestry FROM docs WHERE id IN ({marks}) LIMIT -1",
+        bindings,
+    )
+    return {row[0]: row for row in rows}
 
 
 def _diff(row: Any, revs: list[str]) -> RevsDiff | None:
