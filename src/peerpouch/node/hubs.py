@@ -36,6 +36,8 @@ def open(
     ice_servers: ice.IceServersLike = None,
     create: bool = True,
     durability: Durability = "full",
+    auto_compaction: bool = False,
+    max_document_size: int = databases.MAX_DOCUMENT_SIZE,
 ) -> Opening[Database]:
     """Open a database. Await it, or use it in ``async with``, which closes it too.
 
@@ -48,6 +50,8 @@ def open(
         ice_servers: For a share: as for :class:`Hub`.
         create: For a path: make the file when there is none.
         durability: For a path. ``"full"``: what was acknowledged survives a power cut; ``"normal"``: a killed process.
+        auto_compaction: For a path: drop the body of a revision as soon as it is no leaf any more.
+        max_document_size: For a path: the most bytes of a document's JSON, without its attachments.
 
     A share is opened by way of a :class:`Hub` object of the same hub, if one is open in this event loop, and is closed
     with it at the latest. Without one, ``open`` makes a session of its own at the hub; a hub that needs a name and
@@ -69,6 +73,8 @@ def open(
             ice_servers=ice_servers,
             create=create,
             durability=durability,
+            auto_compaction=auto_compaction,
+            max_document_size=max_document_size,
         )
     )
 
@@ -82,13 +88,21 @@ async def _open(
     ice_servers: ice.IceServersLike = None,
     create: bool = True,
     durability: Durability = "full",
+    auto_compaction: bool = False,
+    max_document_size: int = databases.MAX_DOCUMENT_SIZE,
 ) -> Database:
     parsed = targets.parse(target)
     if parsed.kind is Kind.SHARE:
         return await _open_share(parsed.address, info, identity, timeout, ice_servers)
     if parsed.kind is Kind.HTTP:
         return await databases.open_url(parsed.address, timeout=timeout)
-    return await databases.open_file(parsed.address, create=create, durability=durability)
+    return await databases.open_file(
+        parsed.address,
+        create=create,
+        durability=durability,
+        auto_compaction=auto_compaction,
+        max_document_size=max_document_size,
+    )
 
 
 # Shares that are opened without a Hub object
