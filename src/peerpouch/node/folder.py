@@ -215,6 +215,11 @@ class FolderRegistry(Registry):
         files = await asyncio.to_thread(os.listdir, self._folder)
         return sorted(name for file in files if (name := database_name(file)) is not None)
 
+    @property
+    def open_count(self) -> int:
+        """Databases that are open."""
+        return sum(entry.database is not None for entry in self._entries.values())
+
     async def exists(self, name: str) -> bool:
         """Whether there is a database of this name."""
         return await asyncio.to_thread(self._path(name).exists)
@@ -278,7 +283,7 @@ class FolderRegistry(Registry):
         return await open_file(str(path), create=False)
 
     async def _make_room(self) -> None:
-        while sum(entry.database is not None for entry in self._entries.values()) >= self._max_open:
+        while self.open_count >= self._max_open:
             idle = [
                 (entry.used, name)
                 for name, entry in self._entries.items()

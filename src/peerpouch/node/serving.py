@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -17,11 +18,18 @@ from typing import Any, Final, Self
 from peerpouch.couchapi import passwords
 from peerpouch.couchapi.app import CouchApp, create_app
 from peerpouch.couchapi.authentication import Authentication
+from peerpouch.couchapi.configuration import ConfigurationRoutes
 from peerpouch.couchapi.front import CORS, AccessLog, LoopbackOnly, is_loopback
+from peerpouch.couchapi.replications import ReplicationRoutes, require_admin
+from peerpouch.couchapi.requests import Request
+from peerpouch.couchapi.responses import Response, json_response
+from peerpouch.couchapi.routing import Access, Route
 from peerpouch.errors import BadRequest, DatabaseClosed, NotSupported, PeerPouchError
 from peerpouch.node.accounts import FolderAccounts
 from peerpouch.node.folder import FolderRegistry
+from peerpouch.node.meeting import AnyIdentity
 from peerpouch.node.settings import Settings
+from peerpouch.node.unattended import Unattended
 from peerpouch.ports import SystemClock
 
 try:
@@ -38,7 +46,8 @@ STOP_WITHIN: Final = 10.0
 _BACKLOG: Final = 2048
 """Connections that wait to be accepted: a thousand clients that come back at once after a restart."""
 
-_LOG = logging.getLogger("peerpouch.server")
+# It tells of its start and its end, which is said elsewhere.
+logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
 class _HTTPServer(uvicorn.Server):
@@ -61,6 +70,7 @@ class Server:
         cors: Origins whose web pages may use the server.
         tls_cert, tls_key: Files, for HTTPS.
         forwarded_from: Addresses of proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed.
+        identity: In whose name shares are opened; by default the user's own.
 
     Raises:
         BadRequest: there is no administrator and ``host`` is not a loopback address, or the address can't be used.
@@ -78,6 +88,7 @@ class Server:
         tls_cert: str | os.PathLike[str] | None = None,
         tls_key: str | os.PathLike[str] | None = None,
         forwarded_from: Sequence[str] = (),
+        identity: AnyIdentity = None,
     ) -> None:
         self.folder = Path(folder).absolute()
         self._host = host
@@ -86,8 +97,10 @@ class Server:
         self._cors = tuple(cors)
         self._tls = (tls_cert, tls_key)
         self._forwarded_from = tuple(forwarded_from)
+        self._identity = identity
         self._stack: AsyncExitStack | None = None
         self._clock = SystemClock()
+        self._began = self._clock.monotonic()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -100,6 +113,8 @@ class Server:
                     "set an administrator with --admin, or listen at 127.0.0.1."
                 )
             self.registry = await stack.enter_async_context(FolderRegistry(self.folder, self._settings))
+            self._unattended = Unattended(self.registry, self._identity, self._clock)
+            await stack.enter_async_context(self._unattended)
             listener = self._listen()
             stack.callback(listener.close)
             self._http = _HTTPServer(self._config())
@@ -158,11 +173,29 @@ class Server:
             await app(scope, receive, send)
 
         authentication = Authentication(inner, accounts, self._settings.secret, self._clock)
-        app: CouchApp = create_app(self.registry, extra_routes=authentication.routes)
+        routes = (
+            *authentication.routes,
+            *ReplicationRoutes(self._unattended).routes,
+            *ConfigurationRoutes(self._settings, passwords.make_record).routes,
+            Route("GET", "/_peerpouch/status", self._status, Access.ADMIN),
+        )
+        app: CouchApp = create_app(self.registry, extra_routes=routes)
         front: Any = LoopbackOnly(authentication, lambda: not accounts.has_admins)
         if self._cors:
             front = CORS(front, self._cors)
         return AccessLog(front)
+
+    async def _status(self, request: Request) -> Response:
+        require_admin(request)
+        return json_response(
+            {
+                "version": metadata.version("peerpouch"),
+                "uuid": self._settings.uuid,
+                "uptime": round(self._clock.monotonic() - self._began),
+                "databases": {"known": len(await self.registry.all_names()), "open": self.registry.open_count},
+                "replications": self._unattended.scheduler_jobs(),
+            }
+        )
 
     async def _stop(self) -> None:
         self._http.should_exit = True

@@ -1,0 +1,108 @@
+"""Jobs in the form of CouchDB's ``_replicate``, ``_active_tasks`` and ``_scheduler``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import formatdate
+from typing import Any, Final
+
+from peerpouch.jobs.job import Event, Job
+
+NODE: Final = "nonode@nohost"
+"""What stands for the node's name, as on a CouchDB that is not a cluster."""
+
+
+def timestamp(seconds: float) -> str:
+    """A time as ``_scheduler`` writes it: RFC 3339, UTC, whole seconds."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def result(job: Job) -> dict[str, Any]:
+    """The answer of ``_replicate`` for a replication that has ended."""
+    progress = job.progress
+    common = {"ok": True, "session_id": job.session, "source_last_seq": progress.last_seq}
+    if not progress.docs_read and not progress.missing_checked:
+        return {**common, "no_changes": True, "replication_id_version": 4}
+    entry = {
+        "session_id": job.session,
+        "start_time": formatdate(progress.started or job.started, usegmt=True),
+        "end_time": formatdate(progress.ended or job.started, usegmt=True),
+        "start_last_seq": job.request.options.since or 0,
+        "end_last_seq": progress.last_seq,
+        "recorded_seq": progress.last_seq,
+        "missing_checked": progress.missing_checked,
+        "missing_found": progress.missing_found,
+        "docs_read": progress.docs_read,
+        "docs_written": progress.docs_written,
+        "doc_write_failures": progress.docs_failed,
+    }
+    return {**common, "replication_id_version": 4, "history": [entry]}
+
+
+def active_task(job: Job, now: float) -> dict[str, Any]:
+    """A row of ``_active_tasks``."""
+    info = job.info()
+    pending = info["changes_pending"]
+    read = job.progress.changes_read
+    return {
+        **info,
+        "type": "replication",
+        "node": NODE,
+        "pid": _pid(job),
+        "replication_id": job.request.id,
+        "database": None if job.doc_id is None else "_replicator",
+        "doc_id": job.doc_id,
+        "user": job.user,
+        "source": job.request.source.shown,
+        "target": job.request.target.shown,
+        "continuous": job.request.continuous,
+        "checkpoint_interval": 5000,
+        "progress": None if pending is None else 100 if not pending else 100 * read // (read + pending),
+        "started_on": int(job.started),
+        "updated_on": int(now),
+    }
+
+
+def scheduler_job(job: Job) -> dict[str, Any]:
+    """A row of ``_scheduler/jobs``."""
+    return {
+        "database": None if job.doc_id is None else "_replicator",
+        "doc_id": job.doc_id,
+        "id": job.request.id,
+        "node": NODE,
+        "pid": _pid(job),
+        "source": job.request.source.shown,
+        "target": job.request.target.shown,
+        "user": job.user,
+        "start_time": timestamp(job.started),
+        "info": job.info(),
+        "history": [_event(event) for event in reversed(job.history)],
+    }
+
+
+def scheduler_doc(job: Job) -> dict[str, Any]:
+    """A row of ``_scheduler/docs``, of a job that has one."""
+    crashed = next((event for event in reversed(job.history) if event.type in ("crashed", "failed")), None)
+    wrong = job.state in ("crashing", "failed") and crashed is not None
+    return {
+        "database": "_replicator",
+        "doc_id": job.doc_id,
+        "id": job.request.id,
+        "node": NODE,
+        "source": job.request.source.shown,
+        "target": job.request.target.shown,
+        "state": job.state,
+        "info": {"error": crashed.reason} if wrong and crashed is not None else job.info(),
+        "error_count": job.errors if wrong else 0,
+        "start_time": timestamp(job.started),
+        "last_updated": timestamp(job.history[-1].time),
+    }
+
+
+def _event(event: Event) -> dict[str, Any]:
+    told = {"timestamp": timestamp(event.time), "type": event.type}
+    return told if event.reason is None else {**told, "reason": event.reason}
+
+
+def _pid(job: Job) -> str:
+    return f"<0.{int(job.session[:4], 16)}.0>"

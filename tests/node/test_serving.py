@@ -1,0 +1,329 @@
+"""The server over a socket: who gets in, replications, CORS, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+import peerpouch
+from peerpouch.couchapi import front
+from peerpouch.errors import BadRequest
+
+LIMIT = 30.0
+AUTH = ("root", "secret")
+
+
+@pytest.fixture
+async def party(tmp_path: Path) -> AsyncIterator[peerpouch.Server]:
+    """A server without administrators."""
+    async with peerpouch.Server(tmp_path / "party", port=0, cors=["https://app.example"]) as server:
+        yield server
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[peerpouch.Server]:
+    """A server with an administrator."""
+    async with peerpouch.Server(tmp_path / "server", port=0, admins={"root": "secret"}) as server:
+        yield server
+
+
+def client(server: peerpouch.Server, auth: tuple[str, str] | None = None) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(base_url=server.url, auth=auth, trust_env=False)
+
+
+async def until(condition: Callable[[], Any]) -> Any:
+    """Wait for a condition; gives what it gave."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            found = condition()
+            found = await found if asyncio.iscoroutine(found) else found
+            if found:
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def test_without_an_administrator_everybody_of_this_machine_is_one(party: peerpouch.Server) -> None:
+    async with client(party) as http:
+        assert (await http.put("notes")).status_code == 201
+        assert (await http.get("_session")).json()["userCtx"] == {"name": None, "roles": ["_admin"]}
+        assert (await http.get("_all_dbs")).json() == ["_replicator", "_users", "notes"]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:5984", "192.0.2.1", "localhost.evil.example", ""])
+async def test_an_admin_party_answers_to_this_machines_own_names_only(
+    party: peerpouch.Server, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client(party) as http:
+        assert (await http.get("_all_dbs", headers={"host": host})).status_code == 403
+        assert (await http.get("_all_dbs", headers={"host": "localhost:5984"})).status_code == 200
+        # Without the guard a page that rebinds its name to this machine gets in.
+        monkeypatch.setattr(front, "is_loopback", lambda host: True)
+        assert (await http.get("_all_dbs", headers={"host": host})).status_code == 200
+
+
+async def test_without_an_administrator_no_other_address_is_listened_at(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="--admin"):
+        async with peerpouch.Server(tmp_path, host="0.0.0.0", port=0):
+            pass
+
+
+async def test_a_port_that_is_taken_is_told(party: peerpouch.Server, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="can't be listened at"):
+        async with peerpouch.Server(tmp_path / "other", port=party.port):
+            pass
+
+
+async def test_with_an_administrator_others_get_nothing_that_is_not_theirs(server: peerpouch.Server) -> None:
+    async with client(server) as nobody, client(server, AUTH) as root:
+        assert (await nobody.put("notes")).status_code == 401
+        assert (await root.put("notes")).status_code == 201
+        for path in ("notes", "_all_dbs", "_active_tasks", "_scheduler/jobs", "_peerpouch/status", "_users/_all_docs"):
+            assert (await nobody.get(path)).status_code in (401, 403), path
+            assert (await root.get(path)).status_code == 200, path
+        answer = await nobody.get("notes")
+        assert answer.json() == {"error": "unauthorized", "reason": "You are not authorized to access this db."}
+        assert (await nobody.get("")).json()["couchdb"] == "Welcome"
+        assert (await nobody.get("_up")).status_code == 200
+
+
+async def test_a_user_logs_in_by_cookie_and_stays_logged_in_over_a_restart(tmp_path: Path) -> None:
+    folder = tmp_path / "server"
+    async with peerpouch.Server(folder, port=0, admins={"root": "secret"}) as server:
+        async with client(server, AUTH) as root:
+            ben = {"name": "ben", "type": "user", "roles": ["staff"], "password": "pass"}
+            assert (await root.put("_users/org.couchdb.user:ben", json=ben)).status_code == 201
+            await root.put("notes")
+            await root.put("notes/_security", json={"members": {"roles": ["staff"]}})
+        async with client(server) as http:
+            wrong = await http.post("_session", json={"name": "ben", "password": "wrong"})
+            assert wrong.status_code == 401
+            right = await http.post("_session", json={"name": "ben", "password": "pass"})
+            assert right.json() == {"ok": True, "name": "ben", "roles": ["staff"]}
+            cookie = right.cookies["AuthSession"]
+            assert (await http.get("notes")).status_code == 200
+            assert (await http.get("_users/org.couchdb.user:ben")).json()["roles"] == ["staff"]
+    async with peerpouch.Server(folder, port=0, admins={"root": "secret"}) as server, client(server) as http:
+        answer = await http.get("_session", headers={"cookie": f"AuthSession={cookie}"})
+        assert answer.json()["userCtx"] == {"name": "ben", "roles": ["staff"]}
+
+
+async def test_an_administrator_is_remembered_without_the_password_in_clear(tmp_path: Path) -> None:
+    async with peerpouch.Server(tmp_path, port=0, admins={"root": "in the clear"}):
+        pass
+    async with peerpouch.Server(tmp_path, port=0) as server, client(server, ("root", "in the clear")) as http:
+        assert not server.admin_party
+        assert (await http.get("_all_dbs")).status_code == 200
+    assert not any(b"in the clear" in file.read_bytes() for file in tmp_path.iterdir())
+
+
+async def test_web_pages_of_named_origins_get_in_and_others_do_not(party: peerpouch.Server) -> None:
+    async with client(party) as http:
+        named = {"origin": "https://app.example"}
+        preflight = await http.options("notes", headers={**named, "access-control-request-method": "PUT"})
+        assert preflight.status_code == 204
+        assert preflight.headers["access-control-allow-origin"] == "https://app.example"
+        assert "PUT" in preflight.headers["access-control-allow-methods"]
+        answer = await http.get("none", headers=named)
+        assert answer.status_code == 404
+        assert answer.headers["access-control-allow-origin"] == "https://app.example"
+        assert answer.headers["access-control-allow-credentials"] == "true"
+        other = await http.get("", headers={"origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in other.headers
+
+
+async def test_the_log_has_a_line_for_a_request_that_nobody_can_forge(
+    party: peerpouch.Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "peerpouch.access"):
+        async with client(party) as http:
+            await http.get("a%0Ab", params={"password": "geheim"})
+        (line,) = [record.getMessage() for record in caplog.records if record.name == "peerpouch.access"]
+    assert line.startswith("127.0.0.1 - GET /a%0Ab 404 ")
+    assert "geheim" not in line
+
+
+async def test_forwarded_addresses_are_believed_from_named_proxies_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    forwarded = {"x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
+    for name, trusted, address in (("a", ["127.0.0.1"], "203.0.113.9"), ("b", [], "127.0.0.1")):
+        async with peerpouch.Server(tmp_path / name, port=0, forwarded_from=trusted) as server:
+            caplog.clear()
+            with caplog.at_level(logging.INFO, "peerpouch.access"):
+                async with client(server) as http:
+                    location = (await http.put("db", headers=forwarded)).headers["location"]
+            (line,) = [record.getMessage() for record in caplog.records if record.name == "peerpouch.access"]
+        assert line.startswith(address)
+        assert location.startswith("https:" if trusted else "http:")
+
+
+async def test_closing_the_server_ends_feeds_in_order(tmp_path: Path) -> None:
+    async with client_of(tmp_path) as (server, http):
+        await http.put("notes")
+        await http.put("notes/a", json={})
+        async with http.stream("GET", "notes/_changes", params={"feed": "continuous", "heartbeat": "60000"}) as feed:
+            lines = feed.aiter_lines()
+            assert json.loads(await anext(lines))["id"] == "a"
+            closing = asyncio.create_task(server.close())
+            rest = [line async for line in lines if line]
+            await closing
+        assert "last_seq" in json.loads(rest[-1])
+
+
+class client_of:  # noqa: N801
+    """A server and a client of it, where the test itself closes the server."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = peerpouch.Server(folder, port=0)
+
+    async def __aenter__(self) -> tuple[peerpouch.Server, httpx2.AsyncClient]:
+        await self._server.__aenter__()
+        self._client = client(self._server)
+        return self._server, self._client
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+        await self._server.close()
+
+
+# Replications
+
+
+async def test_replicate_copies_once_and_says_what_it_did(party: peerpouch.Server) -> None:
+    async with client(party) as http:
+        await http.put("a")
+        await http.post("a/_bulk_docs", json={"docs": [{"_id": str(n)} for n in range(30)]})
+        body = {"source": "a", "target": party.url + "b", "create_target": True}
+        first = (await http.post("_replicate", json=body)).json()
+        assert first["ok"]
+        assert first["history"][0]["docs_written"] == 30
+        again = (await http.post("_replicate", json=body)).json()
+        assert again["no_changes"]
+        assert (await http.get("b")).json()["doc_count"] == 30
+
+
+async def test_a_continuous_replication_goes_on_until_it_is_cancelled(party: peerpouch.Server) -> None:
+    async with client(party) as http:
+        await http.put("a")
+        await http.put("b")
+        body = {"source": "a", "target": "b", "continuous": True}
+        begun = await http.post("_replicate", json=body)
+        assert begun.status_code == 202
+        await http.put("a/x", json={})
+        await until(lambda: _found(http, "b/x"))
+        (task,) = (await http.get("_active_tasks")).json()
+        assert (task["type"], task["replication_id"], task["source"]) == ("replication", begun.json()["_local_id"], "a")
+        (job,) = (await http.get("_scheduler/jobs")).json()["jobs"]
+        assert job["id"] == begun.json()["_local_id"]
+        assert (await http.get(f"_scheduler/jobs/{job['id'].replace('+', '%2B')}")).json()["target"] == "b"
+        ended = await http.post("_replicate", json={**body, "cancel": True})
+        assert ended.json() == {"ok": True, "_local_id": job["id"]}
+        assert (await http.get("_active_tasks")).json() == []
+        assert (await http.post("_replicate", json={**body, "cancel": True})).status_code == 404
+
+
+async def _found(http: httpx2.AsyncClient, path: str) -> Any:
+    answer = await http.get(path)
+    return answer.json() if answer.status_code == 200 else None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"source": "a"},
+        {"source": "a", "target": 3},
+        {"source": "a", "target": "file:///etc/passwd"},
+        {"source": "a", "target": "b", "continuous": "yes"},
+        {"source": "a", "target": "b", "doc_ids": ["x"], "selector": {}},
+        {"source": {"url": "http://x/", "auth": {"basic": {}}}, "target": "b"},
+    ],
+)
+async def test_a_malformed_replication_is_refused(party: peerpouch.Server, body: Any) -> None:
+    async with client(party) as http:
+        assert (await http.post("_replicate", json=body)).status_code == 400
+
+
+async def test_a_replication_of_a_missing_database_fails(party: peerpouch.Server) -> None:
+    async with client(party) as http:
+        answer = await http.post("_replicate", json={"source": "none", "target": "neither"})
+        assert answer.status_code == 404
+
+
+async def test_documents_of_the_replicator_are_jobs_that_survive_a_restart(tmp_path: Path) -> None:
+    folder = tmp_path / "server"
+    async with peerpouch.Server(folder, port=0) as server, client(server) as http:
+        for name in ("a", "b"):
+            await http.put(name)
+        await http.put("a/x", json={})
+        await http.put("_replicator/live", json={"source": "a", "target": "b", "continuous": True})
+        await until(lambda: _found(http, "b/x"))
+        await http.put("_replicator/once", json={"source": "a", "target": "c", "create_target": True})
+        done = await until(lambda: _ended(http, "once"))
+        assert done["_replication_state"] == "completed"
+        assert done["_replication_stats"]["docs_written"] == 1
+        await http.put("_replicator/wrong", json={"source": "a"})
+        failed = await until(lambda: _ended(http, "wrong"))
+        assert failed["_replication_state"] == "failed"
+        assert "target" in failed["_replication_state_reason"]
+        (row,) = (await http.get("_scheduler/docs")).json()["docs"]
+        assert (row["doc_id"], row["state"], row["database"]) == ("live", "running", "_replicator")
+    async with peerpouch.Server(folder, port=0) as server, client(server) as http:
+        await http.put("a/y", json={})
+        await until(lambda: _found(http, "b/y"))
+        assert (await _found(http, "_replicator/once"))["_replication_state"] == "completed"
+        doc = await _found(http, "_replicator/live")
+        assert "_replication_state" not in doc
+        await http.delete("_replicator/live", params={"rev": doc["_rev"]})
+
+        async def none() -> bool:
+            jobs: list[Any] = (await http.get("_scheduler/jobs")).json()["jobs"]
+            return not jobs
+
+        await until(none)
+
+
+async def _ended(http: httpx2.AsyncClient, doc_id: str) -> Any:
+    doc = await _found(http, f"_replicator/{doc_id}")
+    return doc if doc and "_replication_state" in doc else None
+
+
+async def test_a_job_waits_for_a_source_that_is_not_there_yet(party: peerpouch.Server) -> None:
+    async with client(party) as http:
+        await http.put("b")
+        await http.put("_replicator/later", json={"source": "a", "target": "b"})
+
+        async def crashed() -> Any:
+            rows = (await http.get("_scheduler/docs/_replicator")).json()["docs"]
+            return [row for row in rows if row["state"] == "crashing" and row["error_count"]]
+
+        (row,) = await until(crashed)
+        assert row["info"]["error"] == "Database does not exist."
+        await http.put("a")
+        assert (await until(lambda: _ended(http, "later")))["_replication_state"] == "completed"
+
+
+# Configuration
+
+
+async def test_administrators_are_seen_set_and_removed_but_for_the_last(server: peerpouch.Server) -> None:
+    async with client(server, AUTH) as root, client(server) as nobody:
+        path = "_node/_local/_config/admins/"
+        assert (await nobody.put(path + "eve", json="x")).status_code == 401
+        assert (await root.put(path + "amy", json="pass")).json() == ""
+        assert (await root.get(path + "amy")).json().startswith("-pbkdf2-")
+        async with client(server, ("amy", "pass")) as amy:
+            assert (await amy.delete(path + "root")).status_code == 200
+            assert (await amy.delete(path + "amy")).status_code == 403
+            assert (await amy.put("_node/_local/_config/couchdb/x", json="y")).status_code == 403
+            assert (await amy.get("_node/nonode@nohost/_config")).json()["admins"].keys() == {"amy"}
+            assert (await amy.get("_node/other/_config")).status_code == 404
+            assert (await amy.get("_membership")).json()["all_nodes"] == ["nonode@nohost"]
+        assert (await root.get("_all_dbs")).status_code == 401
