@@ -160,7 +160,7 @@ async def test_the_wall_clock_is_a_limit_too(runner: QuickJSRunner) -> None:
 async def test_without_the_extra_functions_are_not_supported(
     runner: QuickJSRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peerpouch.js.runner.find_spec", lambda name: None)
+    monkeypatch.setattr("peerpouch.js.process.find_spec", lambda name: None)
     with pytest.raises(NotSupported, match="extra `js`"):
         await runner.call("function () {}")
 

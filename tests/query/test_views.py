@@ -24,7 +24,9 @@ class PythonRunner(FunctionRunner):
         self.functions = functions
         self.mapped = 0
 
-    async def map(self, source: str, docs: Sequence[Document]) -> list[list[tuple[Any, Any]] | PeerPouchError]:
+    async def map(
+        self, source: str, docs: Sequence[Document], *, modules: str = ""
+    ) -> list[list[tuple[Any, Any]] | PeerPouchError]:
         results: list[list[tuple[Any, Any]] | PeerPouchError] = []
         for doc in docs:
             self.mapped += 1
@@ -36,8 +38,13 @@ class PythonRunner(FunctionRunner):
                 results.append(PeerPouchError(str(error)))
         return results
 
-    async def call(self, source: str, *arguments: Any) -> Any:
+    async def call(self, source: str, *arguments: Any, modules: str = "") -> Any:
         return self.functions[source](*arguments)
+
+    async def call_each(
+        self, source: str, calls: Sequence[Sequence[Any]], *, modules: str = ""
+    ) -> list[Any | PeerPouchError]:
+        return [self.functions[source](*arguments) for arguments in calls]
 
     async def close(self) -> None:
         return None

@@ -43,6 +43,7 @@ from peerpouch.ports import (
     User,
     WriteFailure,
     WriteResult,
+    acting_for,
 )
 
 METHODS: Final[Mapping[str, Action]] = {
@@ -110,6 +111,7 @@ class GatedDatabase(GatedQueries, Database):
         if access.select is not None:
             self._inner = LimitedDatabase(database, selection or select_from(database, access.select))
         self._access = access
+        self._principal = principal
         self._judge = None if access.validate is None else Validation(access.validate, visitor or principal)
         self._name = name
         self._guest = GuestDocs(database, _visitor(principal) + bytes.fromhex(access.fingerprint))
@@ -122,9 +124,16 @@ class GatedDatabase(GatedQueries, Database):
     def name(self) -> str:
         return self._name
 
-    def revoke(self, reason: str = "This database is no longer shared with you.") -> None:
-        """End the visit: live feeds stop, and all that is called later raises Forbidden with this reason."""
-        self._ended, self._reason = Forbidden, reason
+    @property
+    def principal(self) -> Principal:
+        """On whose behalf."""
+        return self._principal
+
+    def revoke(
+        self, reason: str = "This database is no longer shared with you.", error: type[PeerPouchError] = Forbidden
+    ) -> None:
+        """End the visit: live feeds stop, and all that is called later raises this error with this reason."""
+        self._ended, self._reason = error, reason
         self._shut()
 
     async def close(self) -> None:
@@ -414,7 +423,9 @@ class GatedDatabase(GatedQueries, Database):
                 results[place] = WriteFailure(str(doc_id or ""), refusal, None if new_edits else doc.get("_rev"))
         if passed:
             judge = _both(guard, self._judge)
-            written = await self._inner.bulk_docs([docs[place] for place in passed], new_edits=new_edits, guard=judge)
+            wanted = [docs[place] for place in passed]
+            with acting_for(self._principal):
+                written = await self._inner.bulk_docs(wanted, new_edits=new_edits, guard=judge)
             for place, result in zip(passed, written, strict=True):
                 results[place] = result
         return [result for result in results if result is not None]

@@ -15,6 +15,7 @@ one and the same, whatever was guessed about them: without it storage would say 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from peerpouch.access.leaves import aclose
@@ -134,7 +135,7 @@ class _Judge:
         kept = {name: item for name, item in (new.get("_attachments") or {}).items() if name in self._asked(new)}
         _check_stubs(new["_id"], kept, visible)
         if self._guard is not None:
-            self._guard(Proposal(new, lambda: visible, proposal.parent))
+            self._guard(replace(proposal, leaves=lambda: visible))
 
     def _asked(self, new: Document) -> Mapping[str, Any]:
         return self._stubs.get(new["_id"], {})

@@ -2,7 +2,7 @@
 
 Values cross as JSON text, because QuickJS refuses Python callables while a time limit is set: so ``emit`` collects in
 JavaScript, and each call gives everything at once. (CouchDB documentation, "Query Server", for what functions find:
-``emit``, ``sum``, ``isArray``, ``toJSON``, ``log``.)
+``emit``, ``sum``, ``isArray``, ``toJSON``, ``log``, and ``require`` for CommonJS modules in the design document.)
 """
 
 from __future__ import annotations
@@ -46,7 +46,38 @@ HARNESS: Final = r"""
     return stringify({error: reason});
   };
 
-  return function (compiled) {
+  // CommonJS modules are texts in the design document, named by the path to them; `this` is the document itself.
+  const find = (path, from) => {
+    const names = path.split("/"), at = path.startsWith(".") ? from.slice(0, -1) : [];
+    for (const name of names) {
+      if (name === "..") {
+        if (at.length === 0) { throw new Error("require: " + path + " leads out of the design document"); }
+        at.pop();
+      } else if (name !== "." && name !== "") { at.push(name); }
+    }
+    return at;
+  };
+  const makeRequire = (root, loaded, from) => function (path) {
+    const names = find(text(path), from), key = apply(join, names, ["/"]);
+    if (loaded.has(key)) { return loaded.get(key).exports; }
+    let source = root;
+    for (const name of names) {
+      source = source !== null && typeof source === "object" && Object.hasOwn(source, name) ? source[name] : undefined;
+    }
+    if (typeof source !== "string") { throw new Error("require: there is no module " + key); }
+    const module = {id: key, exports: {}};
+    loaded.set(key, module);  // before it runs: modules may require each other
+    (0, eval)("(function (module, exports, require) {" + source + "\n})")(
+      module, module.exports, makeRequire(root, loaded, names)
+    );
+    return module.exports;
+  };
+
+  return function (compile, design) {
+    const root = design === "" ? null : parse(design);
+    if (root !== null) { define("require", makeRequire(root, new Map(), [])); }
+    const compiled = compile();
+    if (typeof compiled !== "function") { throw new TypeError("it is not a function"); }
     return {
       map: function (doc) {
         rows = [];
@@ -61,7 +92,7 @@ HARNESS: Final = r"""
       },
       call: function (args) {
         try {
-          return flat('{"result":', stringify(apply(compiled, null, parse(args))) ?? "null", "}");
+          return flat('{"result":', stringify(apply(compiled, root, parse(args))) ?? "null", "}");
         } catch (error) {
           return failure(error);
         }

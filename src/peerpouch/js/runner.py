@@ -9,24 +9,14 @@ replaced.
 from __future__ import annotations
 
 import asyncio
-import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any, Final
 
 from peerpouch.core import jsonio
-from peerpouch.errors import (
-    BadRequest,
-    DeadlineExceeded,
-    Forbidden,
-    InvalidJSON,
-    NotSupported,
-    PeerPouchError,
-    TooLarge,
-    Unauthorized,
-)
+from peerpouch.errors import DeadlineExceeded, NotSupported, PeerPouchError, TooLarge
 from peerpouch.js.framing import HEADER, frame
+from peerpouch.js.process import LARGEST_REPLY, MEMORY, SECONDS, command, fatal, result_of, rows_of
 from peerpouch.ports import Document, FunctionRunner
 
 BATCH: Final = 200
@@ -34,10 +24,6 @@ BATCH: Final = 200
 
 BATCH_BYTES: Final = 4 * 1024 * 1024
 """Bytes of documents in one request, beyond which no further document is added."""
-
-_LARGEST_REPLY: Final = 128 * 1024 * 1024
-_PROCESS_MEMORY: Final = 1024 * 1024 * 1024
-"""Address space of the worker: its contexts, a request and a reply."""
 
 
 class QuickJSRunner(FunctionRunner):
@@ -51,7 +37,7 @@ class QuickJSRunner(FunctionRunner):
         deadline: Seconds on the wall for one request of up to 200 documents.
     """
 
-    def __init__(self, *, seconds: float = 5.0, memory: int = 64 * 1024 * 1024, deadline: float = 60.0) -> None:
+    def __init__(self, *, seconds: float = SECONDS, memory: int = MEMORY, deadline: float = 60.0) -> None:
         self._seconds = seconds
         self._memory = memory
         self._deadline = deadline
@@ -59,31 +45,37 @@ class QuickJSRunner(FunctionRunner):
         self._lock = asyncio.Lock()
         self._closed = False
 
-    async def map(self, source: str, docs: Sequence[Document]) -> list[list[tuple[Any, Any]] | PeerPouchError]:
-        results: list[list[tuple[Any, Any]] | PeerPouchError] = []
+    async def map(
+        self, source: str, docs: Sequence[Document], *, modules: str = ""
+    ) -> list[list[tuple[Any, Any]] | PeerPouchError]:
+        replies = await self._in_batches({"op": "map", "source": source, "modules": modules}, "docs", docs)
+        return await asyncio.to_thread(lambda: [rows_of(reply) for reply in replies])
+
+    async def call(self, source: str, *arguments: Any, modules: str = "") -> Any:
+        (result,) = await self.call_each(source, [arguments], modules=modules)
+        if isinstance(result, PeerPouchError):
+            raise result
+        return result
+
+    async def call_each(
+        self, source: str, calls: Sequence[Sequence[Any]], *, modules: str = ""
+    ) -> list[Any | PeerPouchError]:
+        replies = await self._in_batches({"op": "call", "source": source, "modules": modules}, "calls", calls)
+        return [result_of(reply) for reply in replies]
+
+    async def _in_batches(self, request: dict[str, Any], name: str, items: Sequence[Any]) -> list[str]:
+        replies: list[str] = []
         batch: list[str] = []
         size = 0
-        for doc in docs:
-            batch.append(jsonio.dumps(doc).decode())
+        for item in items:
+            batch.append(jsonio.dumps(item).decode())
             size += len(batch[-1])
             if len(batch) >= BATCH or size >= BATCH_BYTES:
-                results += await self._map(source, batch)
+                replies += await self._ask({**request, name: batch})
                 batch, size = [], 0
         if batch:
-            results += await self._map(source, batch)
-        return results
-
-    async def _map(self, source: str, docs: list[str]) -> list[list[tuple[Any, Any]] | PeerPouchError]:
-        replies = await self._ask({"op": "map", "source": source, "docs": docs})
-        return await asyncio.to_thread(lambda: [_rows(reply) for reply in replies])
-
-    async def call(self, source: str, *arguments: Any) -> Any:
-        text = jsonio.dumps(list(arguments)).decode()
-        (answer,) = await self._ask({"op": "call", "source": source, "arguments": text})
-        reply = _parse(answer)
-        if "result" in reply:
-            return reply["result"]
-        raise _thrown(reply)
+            replies += await self._ask({**request, name: batch})
+        return replies
 
     async def close(self) -> None:
         self._closed = True
@@ -108,7 +100,7 @@ class QuickJSRunner(FunctionRunner):
                     # Its reply, if one still came, would be taken for the next request's.
                     await self._stop()
         if "fatal" in reply:
-            raise self._fatal(reply["fatal"], reply["reason"])
+            raise fatal(reply, self._seconds, self._memory)
         results: list[str] = reply["results"]
         return results
 
@@ -119,23 +111,15 @@ class QuickJSRunner(FunctionRunner):
         process.stdin.write(data)
         await process.stdin.drain()
         size = int.from_bytes(await process.stdout.readexactly(HEADER), "big")
-        if size > _LARGEST_REPLY:
+        if size > LARGEST_REPLY:
             raise OSError(f"its answer has {size:,} bytes")
         reply: dict[str, Any] = jsonio.loads(await process.stdout.readexactly(size))
         return reply
 
     async def _start(self) -> Process:
         if self._process is None or self._process.returncode is not None:
-            if find_spec("quickjs") is None:
-                raise NotSupported("JavaScript functions need the extra `js`: pip install 'peerpouch[js]'.")
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-m",
-                "peerpouch.js.worker",
-                str(self._seconds),
-                str(self._memory),
-                str(_PROCESS_MEMORY),
+                *command(self._seconds, self._memory),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=DEVNULL,
@@ -153,31 +137,3 @@ class QuickJSRunner(FunctionRunner):
             process.stdin.close()
         # Also when the caller is cancelled: a process that nobody waits for would stay as a zombie.
         await asyncio.shield(process.wait())
-
-    def _fatal(self, kind: str, reason: str) -> PeerPouchError:
-        if kind == "time":
-            return DeadlineExceeded(f"A JavaScript function took longer than {self._seconds:g} seconds.")
-        if kind == "memory":
-            return TooLarge(f"A JavaScript function took more than {self._memory:,} bytes: {reason}.")
-        return BadRequest(f"A JavaScript function could not be compiled: {reason}.")
-
-
-def _rows(text: str) -> list[tuple[Any, Any]] | PeerPouchError:
-    reply = _parse(text)
-    return [(key, value) for key, value in reply["rows"]] if "rows" in reply else _thrown(reply)
-
-
-def _parse(text: str) -> dict[str, Any]:
-    try:
-        reply: dict[str, Any] = jsonio.loads(text)
-    except InvalidJSON as error:
-        return {"error": f"its result can't be read: {error.reason}"}
-    return reply
-
-
-def _thrown(reply: dict[str, Any]) -> PeerPouchError:
-    if "forbidden" in reply:
-        return Forbidden(reply["forbidden"])
-    if "unauthorized" in reply:
-        return Unauthorized(reply["unauthorized"])
-    return PeerPouchError(f"A JavaScript function threw: {reply.get('error')}")

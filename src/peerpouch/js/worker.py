@@ -3,10 +3,12 @@
 Requests and replies, framed as :mod:`peerpouch.js.framing` says::
 
     {"op": "map", "source": "function (doc) {…}", "docs": [json text, …]}
-    {"op": "call", "source": "…", "arguments": json text}
+    {"op": "call", "source": "…", "calls": [json text of the arguments, …]}
     -> {"results": [json text, …]}    {"rows": [[key, value], …]} | {"error": "…"}
-    -> {"results": [json text]}       {"result": …} | {"error": …} | {"forbidden": …} | {"unauthorized": …}
+    -> {"results": [json text, …]}    {"result": …} | {"error": …} | {"forbidden": …} | {"unauthorized": …}
     -> {"fatal": "compile" | "time" | "memory", "reason": "…"}
+
+``"modules"`` beside ``"source"`` is the JSON text of what the function may ``require`` from.
 
 A function gets a context of its own: it sees nothing of other functions, nothing of the machine, and has its own
 limits. What it throws is a result; running into a limit ends the request.
@@ -45,25 +47,27 @@ class CompiledFunction:
 
     Args:
         source: A JavaScript function expression.
+        modules: JSON text of the object that ``require`` looks in, and that ``this`` is; empty for none.
         seconds: Processor time for one call.
         memory: Bytes of JavaScript heap.
     """
 
-    def __init__(self, source: str, seconds: float, memory: int) -> None:
+    def __init__(self, source: str, modules: str, seconds: float, memory: int) -> None:
         self._context = quickjs.Context()
         self._context.set_memory_limit(memory)
         self._context.set_max_stack_size(STACK)
         self._context.set_time_limit(seconds)
         try:
             harness = self._context.eval(HARNESS)
-            # On a line of its own, so that a comment at the source's end can't swallow the bracket.
-            compiled = self._context.eval(f"({source.strip().rstrip(';')}\n)")
+            # A function around it, so that what it asks for while it is compiled finds `require`; on a line of its own,
+            # so that a comment at the source's end can't swallow the bracket.
+            compile_ = self._context.eval(f"(() => ({source.strip().rstrip(';')}\n))")
             self._context.set("__harness", harness)
-            self._context.set("__compiled", compiled)
+            self._context.set("__compile", compile_)
+            self._context.set("__modules", modules)
             self._context.eval(
-                "if (typeof __compiled !== 'function') { throw new TypeError('it is not a function'); }"
-                "globalThis.__functions = __harness(__compiled);"
-                "delete globalThis.__harness; delete globalThis.__compiled;"
+                "globalThis.__functions = __harness(__compile, __modules);"
+                "delete globalThis.__harness; delete globalThis.__compile; delete globalThis.__modules;"
             )
             self._map = self._context.eval("__functions.map")
             self._call = self._context.eval("__functions.call")
@@ -105,28 +109,28 @@ class Worker:
     def __init__(self, seconds: float, memory: int) -> None:
         self._seconds = seconds
         self._memory = memory
-        self._functions: OrderedDict[str, CompiledFunction] = OrderedDict()
+        self._functions: OrderedDict[tuple[str, str], CompiledFunction] = OrderedDict()
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         """The reply to one request."""
-        source = request["source"]
+        wanted = (request["source"], request.get("modules", ""))
         try:
-            function = self._compiled(source)
+            function = self._compiled(wanted)
             if request["op"] == "map":
                 return {"results": [function.map(doc) for doc in request["docs"]]}
-            return {"results": [function.call(request["arguments"])]}
+            return {"results": [function.call(arguments) for arguments in request["calls"]]}
         except FatalError as error:
             # After a limit the context may be in any state.
-            self._functions.pop(source, None)
+            self._functions.pop(wanted, None)
             return {"fatal": error.kind, "reason": str(error)}
 
-    def _compiled(self, source: str) -> CompiledFunction:
-        function = self._functions.get(source)
+    def _compiled(self, wanted: tuple[str, str]) -> CompiledFunction:
+        function = self._functions.get(wanted)
         if function is None:
-            function = self._functions[source] = CompiledFunction(source, self._seconds, self._memory)
+            function = self._functions[wanted] = CompiledFunction(*wanted, self._seconds, self._memory)
             if len(self._functions) > CONTEXTS:
                 self._functions.popitem(last=False)
-        self._functions.move_to_end(source)
+        self._functions.move_to_end(wanted)
         return function
 
 

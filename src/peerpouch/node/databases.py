@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
+from peerpouch.js.blocking import QuickJSBlockingRunner
 from peerpouch.js.runner import QuickJSRunner
+from peerpouch.ports import BlockingRunner, StandingGuard, acting_principal
 from peerpouch.query.stored import StoredQueries
+from peerpouch.query.validation import DocumentValidation
 from peerpouch.remote import RemoteDatabase
 from peerpouch.storage import Durability, Storage
 from peerpouch.transports.network import NetworkExchange
@@ -20,10 +24,29 @@ REQUEST_TIMEOUT: Final = 120.0
 class LocalDatabase(StoredQueries, Storage):
     """A database in a file, or in memory."""
 
+    _validation: DocumentValidation | None = None
+    _guard_runner: BlockingRunner | None = None
+
+    def validate(self, runner: BlockingRunner, *, name: str | None = None) -> None:
+        """From now on, let ``validate_doc_update`` of the database's design documents judge what is written through
+        this object, by whomever.
+
+        Args:
+            runner: Is closed with the database.
+            name: What the functions are told that the database is called; by default its path.
+        """
+        self._guard_runner = runner
+        self._validation = DocumentValidation(runner, self.name if name is None else name)
+
+    def _standing_guard(self) -> StandingGuard | None:
+        return None if self._validation is None else self._validation.guard_for(acting_principal())
+
     async def close(self) -> None:
         try:
             await super().close()
         finally:
+            if self._guard_runner is not None:
+                await asyncio.to_thread(self._guard_runner.close)
             if self.function_runner is not None:
                 await self.function_runner.close()
 
@@ -35,10 +58,16 @@ async def open_file(
     durability: Durability = "full",
     auto_compaction: bool = False,
     max_document_size: int = MAX_DOCUMENT_SIZE,
+    validate: bool = False,
+    name: str | None = None,
 ) -> LocalDatabase:
     """Open a database file, ``":memory:"`` for one in memory; errors as :meth:`peerpouch.storage.Storage.open`.
 
-    Functions of design documents run in a worker process, which is started when the first of them is needed.
+    Functions of design documents run in worker processes, which are started when the first of them is needed.
+
+    Args:
+        validate: Let ``validate_doc_update`` of its design documents judge all writes.
+        name: What these functions are told that the database is called; by default its path.
     """
     runner = QuickJSRunner()
     database = await LocalDatabase.open(
@@ -50,6 +79,8 @@ async def open_file(
         runner=runner,
     )
     database.function_runner = runner
+    if validate:
+        database.validate(QuickJSBlockingRunner(), name=name)
     return database
 
 

@@ -280,7 +280,7 @@ class FolderRegistry(Registry):
         if not await asyncio.to_thread(path.exists):
             raise DatabaseNotFound
         await self._make_room()
-        return await open_file(str(path), create=False)
+        return await open_file(str(path), create=False, validate=True, name=name)
 
     async def _make_room(self) -> None:
         while self.open_count >= self._max_open:

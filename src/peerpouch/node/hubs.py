@@ -38,6 +38,7 @@ def open(
     durability: Durability = "full",
     auto_compaction: bool = False,
     max_document_size: int = databases.MAX_DOCUMENT_SIZE,
+    validate: bool = False,
 ) -> Opening[Database]:
     """Open a database. Await it, or use it in ``async with``, which closes it too.
 
@@ -52,6 +53,8 @@ def open(
         durability: For a path. ``"full"``: what was acknowledged survives a power cut; ``"normal"``: a killed process.
         auto_compaction: For a path: drop the body of a revision as soon as it is no leaf any more.
         max_document_size: For a path: the most bytes of a document's JSON, without its attachments.
+        validate: For a path: let ``validate_doc_update`` of its design documents judge what is written through this
+            object, by replication and through shares too. It needs the extra ``js``.
 
     A share is opened by way of a :class:`Hub` object of the same hub, if one is open in this event loop, and is closed
     with it at the latest. Without one, ``open`` makes a session of its own at the hub; a hub that needs a name and
@@ -75,6 +78,7 @@ def open(
             durability=durability,
             auto_compaction=auto_compaction,
             max_document_size=max_document_size,
+            validate=validate,
         )
     )
 
@@ -90,6 +94,7 @@ async def _open(
     durability: Durability = "full",
     auto_compaction: bool = False,
     max_document_size: int = databases.MAX_DOCUMENT_SIZE,
+    validate: bool = False,
 ) -> Database:
     parsed = targets.parse(target)
     if parsed.kind is Kind.SHARE:
@@ -102,6 +107,7 @@ async def _open(
         durability=durability,
         auto_compaction=auto_compaction,
         max_document_size=max_document_size,
+        validate=validate,
     )
 
 

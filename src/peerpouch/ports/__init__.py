@@ -18,10 +18,20 @@ Three rules hold for every implementation:
 from __future__ import annotations
 
 from peerpouch.ports.clock import Clock, SystemClock
-from peerpouch.ports.documents import ChangesFilter, Documents, Guard, Proposal
+from peerpouch.ports.documents import ChangesFilter, Documents, Guard, Proposal, StandingGuard
 from peerpouch.ports.peers import ASGIApp, Link, LinkStats, PeerTransport, PendingLink, SignalChannel
-from peerpouch.ports.principals import Anonymous, Owner, Peer, Principal, Registry, User
+from peerpouch.ports.principals import (
+    Anonymous,
+    Owner,
+    Peer,
+    Principal,
+    Registry,
+    User,
+    acting_for,
+    acting_principal,
+)
 from peerpouch.ports.queries import (
+    BlockingRunner,
     Database,
     FindResult,
     FunctionRunner,
@@ -81,6 +91,7 @@ __all__ = [
     "Attachment",
     "AttachmentData",
     "AttachmentMode",
+    "BlockingRunner",
     "Change",
     "ChangeRev",
     "Changes",
@@ -122,6 +133,7 @@ __all__ = [
     "Seq",
     "SignalChannel",
     "Sizes",
+    "StandingGuard",
     "Sync",
     "SyncProgress",
     "SystemClock",
@@ -131,4 +143,6 @@ __all__ = [
     "WriteFailure",
     "WriteResult",
     "Written",
+    "acting_for",
+    "acting_principal",
 ]

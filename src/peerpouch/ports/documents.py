@@ -32,16 +32,23 @@ class Proposal:
         new: The document as it would be stored: ``_id``, ``_rev``, ``_revisions``, ``_deleted``, attachments as stubs.
         leaves: Gives the document's current leaves, with bodies; empty when it is new. Called only if needed.
         parent: The revision that this write extends, or ``None``.
+        before: Gives the nearest stored revision that this write comes from; ``None`` for a new document, and for one
+            that is made anew after its deletion. Called only if needed.
     """
 
     new: Document
     leaves: Callable[[], list[Document]]
     parent: str | None
+    before: Callable[[], Document | None] = lambda: None
 
 
 Guard = Callable[[Proposal], None]
 """Raises :class:`~peerpouch.errors.Forbidden` or :class:`~peerpouch.errors.Unauthorized` to refuse one document; its
 neighbours in the batch are not affected. It runs in the writer's thread: it must be quick, and must not write."""
+
+StandingGuard = Callable[[Sequence[Document], Document], Guard | None]
+"""Makes the guard that judges a batch besides the caller's own, from the database's design documents and its security
+object, as they are inside the write transaction before the batch; ``None`` where there is nothing to judge by."""
 
 ChangesFilter = Callable[[Document], bool] | str
 """A Python predicate over the winning revision's document, or the name of a filter of a design document."""

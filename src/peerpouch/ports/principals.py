@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from peerpouch.ports.queries import Database
@@ -46,6 +49,26 @@ class Peer:
 
 Principal = Owner | Anonymous | User | Peer
 """On whose behalf a request runs. It travels in the ASGI scope under ``"peerpouch.principal"``."""
+
+_acting: ContextVar[Principal | None] = ContextVar("peerpouch_acting", default=None)
+
+
+@contextmanager
+def acting_for(principal: Principal) -> Iterator[None]:
+    """Say on whose behalf the calls within are made. Gates do, around every write.
+
+    Functions of design documents are told; what somebody may do is never decided by it, but by the gate.
+    """
+    token = _acting.set(principal)
+    try:
+        yield
+    finally:
+        _acting.reset(token)
+
+
+def acting_principal() -> Principal:
+    """On whose behalf this call is made; without a gate, the owner's."""
+    return _acting.get() or Owner()
 
 
 class Registry(ABC):

@@ -221,15 +221,46 @@ class IndexStore(ABC):
 
 
 class FunctionRunner(ABC):
-    """Runs functions of design documents, away from this process's memory, with limits of time and space."""
+    """Runs functions of design documents, away from this process's memory, with limits of time and space.
+
+    ``modules`` is the JSON text of the object in which a function's ``require`` looks for CommonJS modules, and which
+    is its ``this``; without one there is no ``require``.
+    """
 
     @abstractmethod
-    async def map(self, source: str, docs: Sequence[Document]) -> list[list[tuple[Any, Any]] | PeerPouchError]:
+    async def map(
+        self, source: str, docs: Sequence[Document], *, modules: str = ""
+    ) -> list[list[tuple[Any, Any]] | PeerPouchError]:
         """For each document the rows that the map function emitted, or the error that it raised."""
 
     @abstractmethod
-    async def call(self, source: str, *arguments: Any) -> Any:
+    async def call(self, source: str, *arguments: Any, modules: str = "") -> Any:
         """Call one function with JSON arguments."""
 
     @abstractmethod
+    async def call_each(
+        self, source: str, calls: Sequence[Sequence[Any]], *, modules: str = ""
+    ) -> list[Any | PeerPouchError]:
+        """Call one function several times: for each list of arguments the result, or the error that it raised."""
+
+    @abstractmethod
     async def close(self) -> None: ...
+
+
+class BlockingRunner(ABC):
+    """The same for a thread that has to wait: the writer's, where guards run."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Get ready, so that the first call does not wait for it; for a thread that may wait.
+
+        Raises:
+            NotSupported: no functions can be run here.
+        """
+
+    @abstractmethod
+    def call(self, source: str, *arguments: Any, modules: str = "") -> Any:
+        """Call one function with JSON arguments; raises what it threw, or that it ran into a limit."""
+
+    @abstractmethod
+    def close(self) -> None: ...

@@ -27,10 +27,11 @@ from peerpouch.ports import (
     RevisionResult,
     RevsDiff,
     Seq,
+    StandingGuard,
     WriteFailure,
     WriteResult,
 )
-from peerpouch.storage import checking, edits, feeding, listing, maintenance, reading, uploads, writing
+from peerpouch.storage import checking, edits, feeding, judging, listing, maintenance, reading, uploads, writing
 from peerpouch.storage.connections import Durability, Location, fetch_one, locate
 from peerpouch.storage.engine import Engine
 from peerpouch.storage.feed import FeedOptions, format_seq
@@ -58,6 +59,7 @@ class Storage(StoredIndexes):
         self._max_document_size = max_document_size
         self._runner = runner
         self._make_id = edits.IdMaker()
+        self._design = judging.DesignDocuments()
         self._signal = Signal()
         self._seen_seq = 0
         self._uuid = ""
@@ -349,12 +351,18 @@ class Storage(StoredIndexes):
 
     # -- writing
 
+    def _standing_guard(self) -> StandingGuard | None:
+        """What judges a write besides its own guard."""
+        return None
+
     async def bulk_docs(
         self, docs: Sequence[Document], *, new_edits: bool = True, guard: Guard | None = None
     ) -> list[WriteResult]:
         docs = list(docs)
         self._engine.check_open()
-        options = writing.WriteOptions(new_edits, guard, not self._auto_compaction)
+        guarding = self._standing_guard()
+        judged = None if guarding is None else judging.standing(guarding, self._design)
+        options = writing.WriteOptions(new_edits, guard, not self._auto_compaction, judged)
         if not any("_attachments" in doc for doc in docs if type(doc) is dict):
             if len(docs) <= _ENCODE_HERE:
                 prepared = self._prepare(docs, new_edits, {})

@@ -20,6 +20,7 @@ from peerpouch.ports import Document, Guard, Proposal, WriteFailure, WriteResult
 from peerpouch.storage import contents
 from peerpouch.storage.connections import any_between, fetch, fetch_one, gather, placeholders
 from peerpouch.storage.edits import Edit, LocalEdit, NewAttachment
+from peerpouch.storage.judging import MakeGuard, both
 from peerpouch.storage.rows import StoredDocument, read_json
 from peerpouch.storage.schema import BRANCHED, DELETED, EXACT, LEAF, SEQ_SPAN_BITS
 
@@ -53,11 +54,13 @@ class WriteOptions:
         new_edits: See :meth:`peerpouch.ports.Documents.bulk_docs`.
         guard: Judges each document.
         keep_bodies: Keep the body of a revision that is not a leaf any more, until compaction.
+        standing: Gives what judges each document besides ``guard``, in each transaction anew.
     """
 
     new_edits: bool = True
     guard: Guard | None = None
     keep_bodies: bool = True
+    standing: MakeGuard | None = None
 
 
 def write_batch(
@@ -71,6 +74,7 @@ class _BatchWriter:
     def __init__(self, connection: apsw.Connection, options: WriteOptions) -> None:
         self.connection = connection
         self.options = options
+        self.guard = both(options.guard, None if options.standing is None else options.standing(connection))
         state = fetch_one(
             connection, "SELECT update_seq, (SELECT value FROM meta WHERE name = 'revs_limit') FROM state"
         )
@@ -114,7 +118,7 @@ class _BatchWriter:
                 seen.add(item[1].id)
             waiting = now
         known = self._heads(ids)
-        plain = self.options.guard is None
+        plain = self.guard is None
         for index, edit in waiting:
             head = known.get(edit.id)
             if head is None and plain and edit.attachments is None and (edit.parent is None or edit.hashes is not None):
@@ -162,14 +166,15 @@ class _BatchWriter:
         if edit.attachments is not None or edit.parent is None:
             # What follows may change it, and the job may be run again, so what it was given stays as it is.
             edit = replace(edit, attachments=None if edit.attachments is None else dict(edit.attachments))
+        extends = edit.parent is not None or not self.options.new_edits
         if self.options.new_edits:
             self._judge_parent(edit, head)
         elif head is not None and self._is_known(edit, head):
             return edit.rev or ""
         self._settle_attachments(edit, head)
         assert edit.rev is not None
-        if self.options.guard is not None:
-            self.options.guard(self._proposal(edit, head))
+        if self.guard is not None:
+            self.guard(self._proposal(edit, head, extends))
         if head is None:
             key = self._insert(edit)
         else:
@@ -371,7 +376,7 @@ class _BatchWriter:
 
     # -- the guard
 
-    def _proposal(self, edit: Edit, head: Head | None) -> Proposal:
+    def _proposal(self, edit: Edit, head: Head | None, extends: bool) -> Proposal:
         assert edit.rev is not None
         new: Document = {"_id": edit.id, "_rev": edit.rev}
         if edit.deleted:
@@ -398,7 +403,15 @@ class _BatchWriter:
                 return []
             return [doc for rev in stored.leaf_revs() if (doc := stored.read(rev)) is not None]
 
-        return Proposal(new, leaves, edit.parent)
+        def before() -> Document | None:
+            stored = StoredDocument.find(self.connection, edit.id) if head is not None and extends else None
+            if stored is None:
+                return None
+            start, ids = new["_revisions"]["start"], new["_revisions"]["ids"]
+            ancestors = (stored.read(f"{start - n}-{ids[n]}") for n in range(1, len(ids)))
+            return next((doc for doc in ancestors if doc is not None), None)
+
+        return Proposal(new, leaves, edit.parent, before)
 
     def _history(self, edit: Edit, head: Head | None) -> dict[str, Any]:
         assert edit.rev is not None
