@@ -6,9 +6,12 @@ import pytest
 
 import peerpouch
 from peerpouch.errors import Forbidden, ShareNotFound
+from peerpouch.hub.events import RemotePeer
 from peerpouch.identity.keys import Identity
+from peerpouch.node.doors import Door, Grant
+from peerpouch.node.invitations import Invitations
 from peerpouch.node.registry import Served, ShareRegistry
-from peerpouch.ports import Anonymous, Owner, Peer, Principal, User
+from peerpouch.ports import Anonymous, Owner, Peer, Principal, SystemClock, User
 
 KEY = Identity.ephemeral(bytes(32)).key
 PEER = Peer(b"p" * 32, "session")
@@ -18,8 +21,16 @@ STRANGERS: list[Principal] = [Peer(b"q" * 32, "session"), Peer(b"p" * 32, "other
 @pytest.fixture
 async def registry() -> ShareRegistry:
     registry = ShareRegistry(KEY, lambda peer, share: (peer, share) == (PEER, "notes"))
-    registry.add(Served("notes", await peerpouch.open(":memory:"), peerpouch.Access()))
-    registry.add(Served("diary", await peerpouch.open(":memory:"), peerpouch.Access()))
+    for name in ("notes", "diary"):
+        database = await peerpouch.open(":memory:")
+        invitations = Invitations(database, SystemClock())
+        contacts = peerpouch.Contacts(memory=True)
+        door = Door(name, access=None, peers=None, on_remote=None, invitations=invitations, contacts=contacts)
+        registry.add(Served(name, database, door))
+        if name == "notes":
+            registry._served[name].let_in(
+                PEER, Grant(RemotePeer(peerpouch.PublicKey(PEER.key), "session"), False, None)
+            )
     return registry
 
 

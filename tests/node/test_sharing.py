@@ -18,7 +18,9 @@ from peerpouch.errors import (
     PeerPouchError,
     ShareNotFound,
 )
+from peerpouch.hub.events import RemotePeer
 from peerpouch.node import hubs, meeting
+from peerpouch.node.doors import Grant
 from peerpouch.node.registry import ShareRegistry
 from tests.node.support import Person, eventually, new_hub, people
 
@@ -393,6 +395,8 @@ async def test_without_admission_it_is_served(tmp_path: Path, monkeypatch: pytes
         registry: ShareRegistry = alice.hub._registry
         monkeypatch.setattr(registry, "_admitted", lambda peer, share: True)
         async with await bob.open("open") as remote:
+            grant = Grant(RemotePeer(bob.identity.key, bob.hub.address.session), False, None)
+            shut.served.let_in(bob.hub.address, grant)
             assert (await _smuggle(remote, shut.id))["_id"] == "secret"
 
 

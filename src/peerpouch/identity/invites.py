@@ -75,6 +75,9 @@ class Invite:
             raise BadRequest("An invite's texts are valid Unicode.") from None
         return PREFIX + to_text(_checksum(payload) + payload)
 
+    def __str__(self) -> str:
+        return self.format()
+
     @classmethod
     def parse(cls, text: str) -> Invite:
         """What :meth:`format` wrote; white space around it is ignored, and so is what later versions may add.

@@ -6,10 +6,12 @@ import asyncio
 import os
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from peerpouch.errors import NotSupported
 from peerpouch.hub.names import parse_name
+from peerpouch.identity.contacts import Contacts
+from peerpouch.identity.invites import PREFIX, Invite
 from peerpouch.node import databases, ice, targets
 from peerpouch.node.meeting import AnyIdentity, Meeting, live_hub, load_identity
 from peerpouch.node.opening import Opening
@@ -24,28 +26,31 @@ class Hub(Meeting):
     __doc__ = Meeting.__doc__
 
     async def _open_target(self, target: str | os.PathLike[str]) -> Database:
-        return await _open(target, identity=self._wanted_identity, ice_servers=self._ice_servers)
+        return await _open(target, visit=_Asked(identity=self._wanted_identity, ice_servers=self._ice_servers))
 
 
 def open(
-    target: str | os.PathLike[str],
+    target: str | os.PathLike[str] | Invite,
     *,
     info: Any = None,
     identity: AnyIdentity = None,
+    contacts: Contacts | None = None,
+    confirm: bool = False,
     timeout: float | None = None,
     ice_servers: ice.IceServersLike = None,
     create: bool = True,
     durability: Durability = "full",
     auto_compaction: bool = False,
     max_document_size: int = databases.MAX_DOCUMENT_SIZE,
-    validate: bool = False,
 ) -> Opening[Database]:
     """Open a database. Await it, or use it in ``async with``, which closes it too.
 
     Args:
         target: A path (``":memory:"`` for a database that ends with the process), the URL of a database of a CouchDB or
-            of ``peerpouch serve``, or the ``dbname`` of a share.
+            of ``peerpouch serve``, the ``dbname`` of a share, or an invite.
         info: For a share: any JSON for its owner.
+        contacts: For a share: the user's names for others' keys; by default those in the user's data folder.
+        confirm: For a share: open it also if its name was first opened under another key, and remember this key.
         identity: For a share: in whose name; by default the user's own.
         timeout: Seconds. For a share: to connect, now and after a loss. For a URL: for each step of a request.
         ice_servers: For a share: as for :class:`Hub`.
@@ -61,6 +66,7 @@ def open(
     password, which no ``dbname`` contains, can only be used through a ``Hub`` object.
 
     Raises:
+        IdentityChanged: the share's key is not the one of the invite, or its name was first opened under another key.
         DatabaseNotFound, NotADatabase, SchemaTooNew, StorageError: for a path.
         ConnectionFailed, Unauthorized, Forbidden, DatabaseNotFound: for a URL.
         HubUnreachable, ShareNotFound, Forbidden, PeerUnreachable, InvalidSignal, ClockSkew: for a share.
@@ -70,44 +76,53 @@ def open(
         partial(
             _open,
             target,
-            info=info,
-            identity=identity,
-            timeout=timeout,
-            ice_servers=ice_servers,
+            visit=_Asked(info, identity, contacts, confirm, timeout, ice_servers),
             create=create,
             durability=durability,
             auto_compaction=auto_compaction,
             max_document_size=max_document_size,
-            validate=validate,
         )
     )
 
 
+class _Asked(NamedTuple):
+    """How a share is to be opened."""
+
+    info: Any = None
+    identity: AnyIdentity = None
+    contacts: Contacts | None = None
+    confirm: bool = False
+    timeout: float | None = None
+    ice_servers: ice.IceServersLike = None
+
+
+_PLAINLY: Final = _Asked()
+
+
 async def _open(
-    target: str | os.PathLike[str],
+    target: str | os.PathLike[str] | Invite,
     *,
-    info: Any = None,
-    identity: AnyIdentity = None,
-    timeout: float | None = None,
-    ice_servers: ice.IceServersLike = None,
+    visit: _Asked = _PLAINLY,
     create: bool = True,
     durability: Durability = "full",
     auto_compaction: bool = False,
     max_document_size: int = databases.MAX_DOCUMENT_SIZE,
-    validate: bool = False,
 ) -> Database:
+    if isinstance(target, str) and target.lstrip().startswith(PREFIX):
+        target = Invite.parse(target)
+    if isinstance(target, Invite):
+        return await _open_share(target.share_id, target.hub, visit, target)
     parsed = targets.parse(target)
     if parsed.kind is Kind.SHARE:
-        return await _open_share(parsed.address, info, identity, timeout, ice_servers)
+        return await _open_share(*parse_name(parsed.address), visit, None)
     if parsed.kind is Kind.HTTP:
-        return await databases.open_url(parsed.address, timeout=timeout)
+        return await databases.open_url(parsed.address, timeout=visit.timeout)
     return await databases.open_file(
         parsed.address,
         create=create,
         durability=durability,
         auto_compaction=auto_compaction,
         max_document_size=max_document_size,
-        validate=validate,
     )
 
 
@@ -118,7 +133,8 @@ class _Visit(Hub):
     """A hub object that only opens shares: it makes no file where a hub should be."""
 
     async def _open_target(self, target: str | os.PathLike[str]) -> Database:
-        return await _open(target, identity=self._wanted_identity, ice_servers=self._ice_servers, create=False)
+        asked = _Asked(identity=self._wanted_identity, ice_servers=self._ice_servers)
+        return await _open(target, visit=asked, create=False)
 
 
 @dataclass(eq=False, slots=True)
@@ -134,32 +150,35 @@ _SessionKey = tuple[asyncio.AbstractEventLoop, str, bytes]
 _sessions: dict[_SessionKey, _Session] = {}
 
 
-async def _open_share(
-    dbname: str, info: Any, identity: AnyIdentity, timeout: float | None, ice_servers: ice.IceServersLike
-) -> RemoteShare:
-    share_id, hub_address = parse_name(dbname)
+async def _open_share(share_id: str, hub_address: str, asked: _Asked, invite: Invite | None) -> RemoteShare:
     hub_target = targets.parse(hub_address)
     if hub_target.kind is Kind.MEMORY:
         hub_target = hub_target._replace(label=hub_address)
-    live = live_hub(hub_target.label, share_id, identity)
+
+    async def reach(hub: Meeting) -> RemoteShare:
+        return await hub.open_share(
+            share_id, info=asked.info, timeout=asked.timeout, confirm=asked.confirm, invite=invite
+        )
+
+    live = live_hub(hub_target.label, share_id, asked.identity)
     if live is not None:
-        return await live.open_share(share_id, info=info, timeout=timeout)
+        return await reach(live)
     if hub_target.kind is Kind.MEMORY:
         raise NotSupported("A hub in memory can be reached through its Hub object only.")
-    own = await load_identity(identity)
+    own = await load_identity(asked.identity)
     key = (asyncio.get_running_loop(), hub_target.label, own.key.raw)
-    shared = ice_servers is None  # servers that were asked for on purpose make a session of its own
+    # What was asked for on purpose makes a session of its own.
+    shared = asked.ice_servers is None and asked.contacts is None
     session = _sessions.get(key) if shared else None
     if session is None:
-        visit = _Visit(hub_target.address, identity=own, ice_servers=ice_servers)
+        visit = _Visit(hub_target.address, identity=own, contacts=asked.contacts, ice_servers=asked.ice_servers)
         session = _Session(visit, asyncio.ensure_future(visit.__aenter__()))
         if shared:
             _sessions[key] = session
     session.users += 1
     try:
         await asyncio.wait({session.opened})
-        hub = session.opened.result()
-        remote = await hub.open_share(share_id, info=info, timeout=timeout)
+        remote = await reach(session.opened.result())
     except BaseException:
         await _leave(session, key)
         raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -17,6 +17,7 @@ from peerpouch.errors import (
     DatabaseClosed,
     Forbidden,
     HubUnreachable,
+    IdentityChanged,
     PeerPouchError,
     ShareNotFound,
     StorageError,
@@ -25,9 +26,12 @@ from peerpouch.hub.client import HubClient
 from peerpouch.hub.events import OnRemote, Opening, RemotePeer
 from peerpouch.hub.names import format_name
 from peerpouch.hub.shares import Share
-from peerpouch.identity.contacts import Contacts
+from peerpouch.identity.contacts import Contacts, Trust
+from peerpouch.identity.invites import Invite
 from peerpouch.identity.keys import Identity, PublicKey
-from peerpouch.node import ice, targets
+from peerpouch.node import doors, ice, targets
+from peerpouch.node.doors import AnyAccess, AnyPeer, Door, check_database
+from peerpouch.node.invitations import Invitations
 from peerpouch.node.registry import Served, ShareRegistry
 from peerpouch.node.remotes import RemoteShare
 from peerpouch.node.sharing import OwnShare, SharedDatabase, SharedDatabases, describe
@@ -199,7 +203,8 @@ class Meeting(ABC):
         name: str,
         info: Any = None,
         on_remote: OnRemote | None = None,
-        access: Access | str = "read-write",
+        access: AnyAccess = None,
+        peers: Sequence[AnyPeer] | None = None,
     ) -> OwnShare:
         """Share a database; sharing it again changes what is given here.
 
@@ -210,39 +215,58 @@ class Meeting(ABC):
             on_remote: Called with a :class:`~peerpouch.RemoteEvent` for everybody who opens the share, before any
                 connection is made; its ``prevent_default(reason)`` refuses. May be a coroutine function. It has 25
                 seconds; an exception in it refuses.
-            access: ``"read-write"``, ``"read-only"`` or an :class:`~peerpouch.Access`. Administration is nobody's.
+            access: ``"read-write"`` (the default), ``"read-only"``, an :class:`~peerpouch.Access`, or a function, which
+                may be a coroutine function, that is given a :class:`~peerpouch.RemotePeer` and gives one of them, or
+                ``None`` to refuse. Administration is nobody's unless an ``Access`` grants it.
+            peers: Who may come: keys, fingerprints, or names of contacts; ``[]`` for the invited only.
+
+        Without ``access``, ``peers`` and ``on_remote``, anybody who reads the hub may read and write, unless there are
+        invites: then only the invited may come.
 
         Raises:
             BadRequest: the name, the info or the access is not allowed.
-            NotSupported: no WebRTC engine is installed.
+            NotSupported: no WebRTC engine is installed; or the access has a selector or ``validate``, and the
+                database is not in a file of this machine.
             HubUnreachable: the hub can't be written.
         """
         self._check_open()
-        wanted = Access.parse(access)
+        if not callable(access):
+            access = Access.parse(access or "read-write") if access is not None else None
         await self._transport.prepare()  # the first visitor should not wait for it
         async with self._changing:
             opened = None if isinstance(database, Database) else await self._open_target(database)
             try:
-                return await self._publish(opened or database, name, info, on_remote, wanted, owned=opened is not None)
+                shared: Any = opened or database
+                check_database(shared, access)
+                door = self.door(shared, name, access, peers, on_remote)
+                return await self._publish(shared, name, info, door, owned=opened is not None)
             except BaseException:
                 if opened is not None:
                     await opened.close()
                 raise
 
-    async def _publish(
-        self, database: Any, name: str, info: Any, on_remote: OnRemote | None, access: Access, *, owned: bool
-    ) -> OwnShare:
+    def door(
+        self,
+        database: Database,
+        name: str,
+        access: AnyAccess,
+        peers: Sequence[AnyPeer] | None,
+        on_remote: OnRemote | None,
+    ) -> Door:
+        """The rules of a share, with the invites of its database."""
+        return Door(
+            name,
+            access=access,
+            peers=peers,
+            on_remote=on_remote,
+            invitations=Invitations(database, self._clock),
+            contacts=self._contacts,
+        )
+
+    async def _publish(self, database: Any, name: str, info: Any, door: Door, *, owned: bool) -> OwnShare:
         uuid = await database.id()
         share_id = self._client.share_id(uuid)
-        share = OwnShare(
-            Served(share_id, database, access),
-            name=name,
-            info=info,
-            dbname=format_name(share_id, self.label),
-            fingerprint=self._identity.fingerprint,
-            on_remote=on_remote,
-            owned=owned,
-        )
+        share = OwnShare(Served(share_id, database, door), name=name, info=info, hub=self, owned=owned)
         before = self._shares.get(share_id)
         # Served before it is published: whoever finds it can open it.
         self._shares[share_id] = share
@@ -258,6 +282,7 @@ class Meeting(ABC):
                 self._registry.add(before.served)
             raise
         if before is not None:
+            share.served.take_over(before.served)
             before.served.revoke("The owner changed how this database is shared; ask again.")
             if before.owned and before.database is not database:
                 await before.database.close()
@@ -294,6 +319,22 @@ class Meeting(ABC):
                 return share
         raise ShareNotFound("This hub object does not share that database.")
 
+    def disconnect(self, share_id: str, key: PublicKey) -> None:
+        """Close what is connected for a share with one key."""
+        self._pool.revoke(share_id, key.raw)
+
+    def contact_key(self, text: str) -> PublicKey | None:
+        """The key of a contact, by name or fingerprint."""
+        contact = self._contacts.find(text)
+        return None if contact is None else contact.key
+
+    def address_for_others(self, *, credentials: bool) -> str:
+        """The hub's address as an invite carries it."""
+        if isinstance(self._target, Database):
+            return self.label
+        parsed = targets.parse(self._target)
+        return parsed.address if credentials else parsed.label
+
     def shares_id(self, share_id: str) -> bool:
         """Whether this hub object itself serves a share."""
         return share_id in self._shares
@@ -320,14 +361,62 @@ class Meeting(ABC):
         return SharedDatabases([self._describe(share) for share in found], found)
 
     def _describe(self, share: Share) -> SharedDatabase:
-        return describe(share, self, self._contact)
+        return describe(share, self, self._contact, self._trust)
 
-    async def open_share(self, share_id: str, *, info: Any = None, timeout: float | None = None) -> RemoteShare:
-        """Open a share by its id; see :meth:`SharedDatabase.open`."""
+    async def open_share(
+        self,
+        share_id: str,
+        *,
+        info: Any = None,
+        timeout: float | None = None,
+        confirm: bool = False,
+        invite: Invite | None = None,
+    ) -> RemoteShare:
+        """Open a share by its id; see :meth:`SharedDatabase.open`.
+
+        Args:
+            invite: The owner's key must be the one that it names, and its token goes with the offer.
+        """
         self._check_open()
         self._prepare()
-        lease = await self._pool.connect(share_id, info, timeout=CONNECT_TIMEOUT if timeout is None else timeout)
+        share = await self._client.find(share_id)
+        await asyncio.to_thread(self._judge, share, confirm, invite)
+        limit = CONNECT_TIMEOUT if timeout is None else timeout
+        lease = await self._pool.connect(share_id, doors.enclose(info, invite), timeout=limit)
+        try:
+            await asyncio.to_thread(self._remember, share, confirm or invite is not None)
+        except BaseException:
+            await lease.close()
+            raise
         return RemoteShare(lease, format_name(share_id, self.label))
+
+    def _judge(self, share: Share, confirm: bool, invite: Invite | None) -> None:
+        if invite is not None:
+            if not invite.is_for(share.key):
+                raise IdentityChanged(
+                    f"The owner's key of {share.name!r} has the fingerprint {share.fingerprint}, and the invite is of "
+                    f"{invite.fingerprint}. Ask for another invite, over a way that you trust."
+                )
+            return
+        if confirm or share.key == self._identity.key:
+            return
+        if self._contacts.judge(share.name, share.key, scope=self.label) is Trust.CHANGED:
+            raise IdentityChanged(
+                f"The share {share.name!r} was first opened under another key than {share.fingerprint}. Compare this "
+                "fingerprint with its owner over another way, and confirm it only if it is the same."
+            )
+
+    def _remember(self, share: Share, confirmed: bool) -> None:
+        now = round(1000 * self._clock.now())
+        self._contacts.remember(share.name, share.key, scope=self.label, now=now, confirmed=confirmed)
+
+    def _trust(self, share: Share) -> Trust:
+        if share.key == self._identity.key:
+            return Trust.SEEN
+        try:
+            return self._contacts.judge(share.name, share.key, scope=self.label)
+        except StorageError:  # the listing goes on; opening says what is wrong
+            return Trust.NEW
 
     # What the hub's client and the pool ask
 
@@ -343,12 +432,14 @@ class Meeting(ABC):
             raise ShareNotFound
         key = PublicKey(peer.key)
         remote = RemotePeer(key, peer.session, self._contact(key))
+        told, token = doors.disclose(info)
         try:
-            await within(self._clock, DECIDE_WITHIN, share.decide(remote, info))
+            grant = await within(self._clock, DECIDE_WITHIN, share.served.door.decide(remote, share_id, told, token))
         except TimeoutError:
             raise Forbidden("The other side did not decide in time.") from None
         if self._shares.get(share_id) is not share:
             raise ShareNotFound
+        share.served.let_in(peer, grant)
         return share.info
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final
 from weakref import WeakSet
 
 from peerpouch.access.gate import GatedDatabase
+from peerpouch.access.limited import select_from
+from peerpouch.access.selection import Selection
+from peerpouch.core import jsonio
 from peerpouch.core.policy import Access
-from peerpouch.errors import Forbidden, ShareNotFound
-from peerpouch.identity.keys import PublicKey
+from peerpouch.errors import BadRequest, ConnectionFailed, Forbidden, ShareNotFound
+from peerpouch.identity.keys import PublicKey, read_fingerprint
+from peerpouch.node.doors import Door, Grant
 from peerpouch.ports import Database, Peer, Principal, Registry
+
+_CHANGED: Final = "The owner changed how this database is shared; ask again."
+
+MAX_GRANTS: Final = 4096
+"""Peers remembered as let in: far more than connections there can be at a time. Who is forgotten opens anew."""
+
+MAX_SELECTIONS: Final = 256
+"""Selections kept in memory for one share: a function of the owner's may give every peer a selector of its own."""
 
 
 class Served:
@@ -19,25 +33,87 @@ class Served:
     Attributes:
         share_id: The name under which peers reach it.
         database: The owner's.
-        access: What peers may do.
+        door: Who may come.
     """
 
-    def __init__(self, share_id: str, database: Database, access: Access) -> None:
+    def __init__(self, share_id: str, database: Database, door: Door) -> None:
         self.share_id = share_id
         self.database = database
-        self.access = access
+        self.door = door
+        self._grants: dict[Peer, Grant] = {}
+        self._known: dict[Peer, Access] = {}
+        self._selections: dict[bytes, Selection] = {}
         self._gates: WeakSet[GatedDatabase] = WeakSet()
 
-    def gate(self, peer: Peer) -> GatedDatabase:
-        """The database as a peer may see it."""
-        gate = GatedDatabase(self.database, peer, self.access, name=self.share_id)
+    def let_in(self, peer: Peer, grant: Grant) -> None:
+        """Somebody was let in, for this reason."""
+        self._known.pop(peer, None)
+        self._grants.pop(peer, None)
+        self._grants[peer] = grant
+        while len(self._grants) > MAX_GRANTS:
+            oldest = next(iter(self._grants))
+            del self._grants[oldest]
+            self._known.pop(oldest, None)
+
+    def take_over(self, before: Served) -> None:
+        """Whoever was let in to what was served before stays in, under the rules of now."""
+        self._grants.update(before._grants)
+
+    async def gate(self, peer: Peer) -> GatedDatabase:
+        """The database as a peer may see it now.
+
+        Raises:
+            Forbidden: not at all any more.
+            ShareNotFound: it was not let in.
+        """
+        grant = self._grants.get(peer)
+        if grant is None:
+            raise ShareNotFound
+        door = self.door
+        access = self._known.get(peer)
+        if access is None:
+            access = await door.access_of(grant)
+            if self._grants.get(peer) is not grant or self.door is not door:
+                raise ConnectionFailed(_CHANGED)  # while the owner's function was asked
+            self._known[peer] = access
+        selection = None if access.select is None else self._selection(access.select)
+        gate = GatedDatabase(self.database, peer, access, name=self.share_id, selection=selection, visitor=grant.remote)
         self._gates.add(gate)
         return gate
 
-    def revoke(self, reason: str) -> None:
-        """End what is under way through every gate."""
+    def _selection(self, select: Mapping[str, Any]) -> Selection:
+        key = jsonio.canonical(dict(select))
+        found = self._selections.get(key)
+        if found is None:
+            if len(self._selections) >= MAX_SELECTIONS:
+                del self._selections[next(iter(self._selections))]
+            found = self._selections[key] = select_from(self.database, select)
+        return found
+
+    def change(self, door: Door) -> None:
+        """Other rules, at once: what is under way ends, and may be asked for again under the new ones."""
+        self.door = door
+        self._known.clear()
         for gate in list(self._gates):
-            gate.revoke(reason)
+            gate.revoke(_CHANGED, ConnectionFailed)
+
+    def find(self, text: str) -> PublicKey | None:
+        """The key of somebody who was let in, by its fingerprint."""
+        with suppress(BadRequest):
+            wanted = read_fingerprint(text)
+            return next(
+                (grant.remote.key for grant in self._grants.values() if grant.remote.fingerprint == wanted), None
+            )
+        return None
+
+    def revoke(self, reason: str, key: bytes | None = None) -> None:
+        """End what is under way through every gate, or through those of one key."""
+        for peer in [peer for peer in self._grants if key in (None, peer.key)]:
+            del self._grants[peer]
+            self._known.pop(peer, None)
+        for gate in list(self._gates):
+            if key is None or (isinstance(gate.principal, Peer) and gate.principal.key == key):
+                gate.revoke(reason)
 
 
 class ShareRegistry(Registry):
@@ -69,7 +145,7 @@ class ShareRegistry(Registry):
         served = self._served.get(name)
         if served is None or not isinstance(principal, Peer) or not self._admitted(principal, name):
             raise ShareNotFound("There is no such share, or it is not open to you.")
-        return served.gate(principal)
+        return await served.gate(principal)
 
     async def names(self, principal: Principal) -> list[str]:
         if not isinstance(principal, Peer):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from peerpouch.core.policy import Access
-from peerpouch.errors import Forbidden, PeerPouchError, ShareNotFound, Unauthorized
+from peerpouch.errors import BadRequest, NotFound
 from peerpouch.hub.directory import Shares
-from peerpouch.hub.events import OnRemote, Opening, RemotePeer, admit
+from peerpouch.hub.events import OnRemote, RemotePeer
 from peerpouch.hub.names import format_name
 from peerpouch.hub.shares import Share
+from peerpouch.identity.contacts import Trust
+from peerpouch.identity.invites import Invite
 from peerpouch.identity.keys import PublicKey
+from peerpouch.node.doors import AnyAccess, AnyPeer, check_database
 from peerpouch.node.opening import Opening as DatabaseOpening
 from peerpouch.node.registry import Served
 from peerpouch.ports import Database
@@ -21,10 +25,6 @@ from peerpouch.ports import Database
 if TYPE_CHECKING:
     from peerpouch.node.meeting import Meeting
     from peerpouch.node.remotes import RemoteShare
-
-_LOG = logging.getLogger("peerpouch")
-
-_FAILED: Final = "The other side could not let you in."
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class SharedDatabase:
         info: Any JSON of its owner's.
         owner: The owner's key.
         contact: The user's own name for that key, or ``None``.
+        trust: ``"contact"``: the user named that key; ``"seen"``: the share's name was first opened under it;
+            ``"new"``: neither; ``"changed"``: the name was first opened under another key.
         dbname: What :func:`peerpouch.open` takes.
         deleted: Whether this tells that the share was withdrawn, or that its owner has gone.
     """
@@ -46,6 +48,7 @@ class SharedDatabase:
     info: Any
     owner: PublicKey
     contact: str | None
+    trust: Trust
     dbname: str
     deleted: bool
     _hub: Meeting
@@ -55,19 +58,23 @@ class SharedDatabase:
         """The fingerprint of the owner's key: compare it with what the owner shows."""
         return self.owner.fingerprint
 
-    def open(self, *, info: Any = None, timeout: float | None = None) -> DatabaseOpening[RemoteShare]:
+    def open(
+        self, *, info: Any = None, timeout: float | None = None, confirm: bool = False
+    ) -> DatabaseOpening[RemoteShare]:
         """Connect to the owner, who may refuse. Await it, or use it in ``async with``.
 
         Args:
             info: Any JSON for the owner's ``on_remote``.
             timeout: Seconds for connecting, now and after a loss.
+            confirm: Open it also if its name was first opened under another key, and remember this key.
 
         Raises:
+            IdentityChanged: its name was first opened under another key, and it was not confirmed.
             ShareNotFound: it was withdrawn, or its owner has gone.
             Forbidden: the owner refused, for the reason given.
             PeerUnreachable, HubUnreachable, InvalidSignal, ClockSkew
         """
-        return DatabaseOpening(lambda: self._hub.open_share(self.id, info=info, timeout=timeout))
+        return DatabaseOpening(lambda: self._hub.open_share(self.id, info=info, timeout=timeout, confirm=confirm))
 
     def __repr__(self) -> str:
         state = " deleted" if self.deleted else ""
@@ -86,7 +93,9 @@ class SharedDatabases(list[SharedDatabase]):
         self._watched.cancel()
 
 
-def describe(share: Share, hub: Meeting, contact: Callable[[PublicKey], str | None]) -> SharedDatabase:
+def describe(
+    share: Share, hub: Meeting, contact: Callable[[PublicKey], str | None], trust: Callable[[Share], Trust]
+) -> SharedDatabase:
     """A share of the hub's, for the user."""
     return SharedDatabase(
         id=share.id,
@@ -94,6 +103,7 @@ def describe(share: Share, hub: Meeting, contact: Callable[[PublicKey], str | No
         info=share.info,
         owner=share.key,
         contact=contact(share.key),
+        trust=trust(share),
         dbname=format_name(share.id, hub.label),
         deleted=share.deleted,
         _hub=hub,
@@ -111,48 +121,118 @@ class OwnShare:
         database: What is shared.
     """
 
-    def __init__(
-        self,
-        served: Served,
-        *,
-        name: str,
-        info: Any,
-        dbname: str,
-        fingerprint: str,
-        on_remote: OnRemote | None,
-        owned: bool,
-    ) -> None:
+    def __init__(self, served: Served, *, name: str, info: Any, hub: Meeting, owned: bool) -> None:
         self.id = served.share_id
         self.name = name
         self.info = info
-        self.dbname = dbname
-        self.fingerprint = fingerprint
+        self.dbname = format_name(served.share_id, hub.label)
+        self.fingerprint = hub.identity.fingerprint
         self.served = served
-        self.on_remote = on_remote
         self.owned = owned
         """Whether the database was opened for sharing, and is closed after it."""
+        self._hub = hub
 
     @property
     def database(self) -> Database:
         return self.served.database
 
     @property
-    def access(self) -> Access:
-        """What those who are let in may do."""
-        return self.served.access
+    def access(self) -> Any:
+        """What those who are let in may do: an :class:`~peerpouch.Access`, or a function that says it for each."""
+        return self.served.door.access
 
-    async def decide(self, peer: RemotePeer, info: Any) -> None:
-        """Ask ``on_remote``; raise Forbidden if it refuses. An exception in it refuses too, and its text stays here."""
-        try:
-            await admit(self.on_remote, Opening(self.id, peer, {"info": info}))
-        except (Forbidden, Unauthorized, ShareNotFound):
-            raise
-        except PeerPouchError as error:
-            _LOG.error("on_remote failed for the share %r: %s", self.name, error.reason)
-            raise Forbidden(_FAILED) from None
-        except Exception:  # noqa: BLE001  it is the user's code
-            _LOG.exception("on_remote failed for the share %r", self.name)
-            raise Forbidden(_FAILED) from None
+    async def is_open_to_all(self) -> bool:
+        """Whether anybody who reads the hub may come, read and write: nobody said otherwise, and nobody was invited."""
+        return await self.served.door.is_open_to_all()
+
+    async def invite(
+        self,
+        *,
+        once: bool = False,
+        expires: float | timedelta | None = None,
+        access: Access | str | None = None,
+        hub: str | None = None,
+        credentials: bool = False,
+    ) -> Invite:
+        """Make an invite: ``str(…)`` of it is all that somebody needs to open this share.
+
+        Whoever has it may come in, whatever else is said about who may. A share that says nothing else, is then for
+        the invited alone. The owner's side keeps a hash of it with the database, so it works after a restart too.
+
+        Args:
+            once: It is for the first key alone that uses it, which may use it again.
+            expires: How long it can be used, in seconds or as a ``timedelta``; ``None``: until it is taken back.
+            access: What it gives, if not what the share gives: ``"read-only"``, ``"read-write"``, or an
+                :class:`~peerpouch.Access` without ``validate``, ``peers`` and ``admin``.
+            hub: The hub's address, where the invited know it by another one.
+            credentials: Whether the name and password of the hub's URL are part of it.
+
+        Raises:
+            BadRequest: it would be too long for a QR code, or the access can't be part of an invite.
+        """
+        seconds = expires.total_seconds() if isinstance(expires, timedelta) else expires
+        given = None if access is None else Access.parse(access)
+        address = self._hub.address_for_others(credentials=credentials) if hub is None else hub
+        # Made once without a token, so that what is wrong with it shows before anything is kept.
+        plain = Invite(address, self.id, self.fingerprint, name=self.name)
+        token = await self.served.door.invitations.add(once=once, expires=seconds, access=given)
+        return replace(plain, token=token)
+
+    async def take_back(self, invite: Invite | str) -> None:
+        """Make an invite useless for those who are not connected.
+
+        Raises:
+            NotFound: it is none of this share's.
+        """
+        parsed = invite if isinstance(invite, Invite) else Invite.parse(invite)
+        if parsed.token is None:
+            raise NotFound("This invite has no token.")
+        await self.served.door.invitations.take_back(parsed.token)
+
+    async def set_access(
+        self,
+        access: AnyAccess = None,
+        *,
+        peers: Sequence[AnyPeer] | None = None,
+        on_remote: OnRemote | None = None,
+    ) -> None:
+        """Other rules from now on, as :meth:`Hub.share_database` takes them; open connections keep to them at once.
+
+        What is under way ends in :class:`~peerpouch.errors.ConnectionFailed`, after which a live replication goes on
+        under the new rules: from the beginning, if it may see more now.
+        """
+        check_database(self.database, access)
+        self.served.change(self._hub.door(self.database, self.name, access, peers, on_remote))
+
+    async def revoke(self, peer: PublicKey | RemotePeer | str) -> None:
+        """Share with somebody no more: end what is under way for this key, and refuse it, after a restart too.
+
+        Args:
+            peer: A key, or the fingerprint or text of one that was let in, or a contact's name.
+
+        Raises:
+            NotFound: the text names nobody.
+        """
+        key = self._key(peer)
+        await self.served.door.invitations.revoke(key)
+        self.served.revoke("The owner does not share this with you any more.", key.raw)
+        self._hub.disconnect(self.id, key)
+
+    async def reinstate(self, peer: PublicKey | RemotePeer | str) -> None:
+        """Take a revocation back."""
+        await self.served.door.invitations.revoke(self._key(peer), revoked=False)
+
+    def _key(self, peer: PublicKey | RemotePeer | str) -> PublicKey:
+        if isinstance(peer, PublicKey):
+            return peer
+        if isinstance(peer, RemotePeer):
+            return peer.key
+        with suppress(BadRequest):
+            return PublicKey.parse(peer)
+        found = self.served.find(peer) or self._hub.contact_key(peer)
+        if found is None:
+            raise NotFound(f"{peer!r} is neither the key or fingerprint of somebody who came, nor a contact.")
+        return found
 
     def __repr__(self) -> str:
         return f"<OwnShare {self.name!r} {self.id}>"
