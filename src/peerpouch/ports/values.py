@@ -54,12 +54,17 @@ class RevisionRequest(NamedTuple):
 
 
 class RevisionResult(NamedTuple):
-    """One revision that ``bulk_get`` or ``open_revs`` found, or the error in its place."""
+    """One revision that ``bulk_get`` or ``open_revs`` found, or the error in its place.
+
+    Attributes:
+        size: About how many bytes the document is as JSON, exact in the sum over many; 0 where that is not known.
+    """
 
     id: str
     rev: str | None
     doc: Document | None
     error: PeerPouchError | None = None
+    size: int = 0
 
 
 class RevsDiff(TypedDict):

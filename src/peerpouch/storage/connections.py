@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import apsw
-import orjson
 
+from peerpouch.core import jsonio
 from peerpouch.errors import (
     BadRequest,
     CorruptDatabase,
@@ -216,11 +216,17 @@ def gather(
         ValueError: if a column's text is not JSON.
     """
     row = " || ',' || ".join(columns)
+    return gather_values(connection, f"'[' || {row} || ']'", source, bindings)[0]
+
+
+def gather_values(
+    connection: apsw.Connection, value: str, source: str, bindings: Sequence[Any] = ()
+) -> tuple[list[Any], int]:
+    """:func:`gather` for one column, whose values need no list of their own; and the bytes of the whole text."""
     (data,) = fetch_one(
-        connection, f"SELECT CAST('[' || group_concat('[' || {row} || ']') || ']' AS BLOB) FROM ({source})", bindings
+        connection, f"SELECT CAST('[' || group_concat({value}) || ']' AS BLOB) FROM ({source})", bindings
     )
-    rows: list[list[Any]] = orjson.loads(data) if data else []
-    return rows
+    return (jsonio.parse(data), len(data)) if data else ([], 0)
 
 
 def placeholders(values: Sequence[Any], sizes: Sequence[int]) -> tuple[str, list[Any]]:

@@ -10,7 +10,7 @@ import apsw
 
 from peerpouch.errors import BadRequest
 from peerpouch.ports import AttachmentMode, Change, Document, Seq
-from peerpouch.storage.connections import fetch, fetch_one, gather
+from peerpouch.storage.connections import fetch, fetch_one, gather, gather_values
 from peerpouch.storage.listing import PAGE_BYTES, body_bytes
 from peerpouch.storage.rows import BODY, StoredDocument, add_conflicts, document, gathered_document, weight
 from peerpouch.storage.schema import BRANCHED, DELETED, SEQ_SPAN_BITS
@@ -86,6 +86,8 @@ def page(connection: apsw.Connection, options: FeedOptions, position: int, limit
         before: For a descending feed, the sequence that the page ends before; ``None`` for the first page.
     """
     (update_seq,) = fetch_one(connection, "SELECT update_seq FROM state")
+    if not (options.needs_doc or options.attachments or options.conflicts or options.doc_ids is not None):
+        return _plain_page(connection, options, position, limit, before, update_seq)
     changes: list[tuple[int, Change, Document | None]] = []
     size = 0
     last = position
@@ -104,6 +106,41 @@ def page(connection: apsw.Connection, options: FeedOptions, position: int, limit
                 cut = True
                 break
     more = cut or read == limit
+    if options.descending:
+        return FeedPage(changes, last, more, 0)
+    if not more:
+        last = max(position, update_seq)
+    return FeedPage(changes, last, more, count_after(connection, last) if more else 0)
+
+
+def _plain_page(
+    connection: apsw.Connection, options: FeedOptions, position: int, limit: int, before: int | None, update_seq: int
+) -> FeedPage:
+    """A page without documents, whose rows are put together by SQLite: what every replication begins with."""
+    order = "DESC" if options.descending else "ASC"
+    end = update_seq + 1 if before is None else before
+    # The leaves of a branched document are in its ancestry, which SQLite can't read.
+    revs = "'[{\"rev\":\"' || rev || '\"}]'"
+    if options.style == "all_docs":
+        revs = f"CASE WHEN flags & {BRANCHED} THEN 'null' ELSE {revs} END"
+    row = (
+        """'[' || seq || ',{"seq":' || json_quote(seq || ?) || ',"id":' || json_quote(id) || ',"changes":' || """
+        f"""{revs} || CASE WHEN flags & {DELETED} THEN ',"deleted":true' ELSE '' END || '}}]'"""
+    )
+    items, _ = gather_values(
+        connection,
+        row,
+        f"SELECT seq, id, rev, flags FROM docs WHERE seq > ? AND seq < ? ORDER BY seq {order} LIMIT ?",
+        (f"-{options.incarnation}", position, end, limit),
+    )
+    changes: list[tuple[int, Change, Document | None]] = []
+    for seq, change in items:
+        if change["changes"] is None:
+            stored = StoredDocument.find(connection, change["id"])
+            change["changes"] = [{"rev": rev} for rev in ([] if stored is None else stored.leaf_revs())]
+        changes.append((seq, change, None))
+    last = changes[-1][0] if changes else position
+    more = len(changes) == limit
     if options.descending:
         return FeedPage(changes, last, more, 0)
     if not more:

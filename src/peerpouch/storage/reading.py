@@ -12,10 +12,10 @@ from peerpouch.core import revisions
 from peerpouch.core.revtree import RevTree, is_line, line_has
 from peerpouch.errors import NotFound, PeerPouchError
 from peerpouch.ports import AttachmentMode, DatabaseInfo, Document, RevisionRequest, RevisionResult, RevsDiff
-from peerpouch.storage.connections import Location, any_between, fetch, fetch_one, gather, placeholders
+from peerpouch.storage.connections import Location, any_between, fetch, fetch_one, gather, gather_values, placeholders
 from peerpouch.storage.feed import format_seq
-from peerpouch.storage.listing import PAGE_BYTES, body_bytes
-from peerpouch.storage.rows import BODY, StoredDocument, gathered_document, read_json
+from peerpouch.storage.listing import PAGE_BYTES
+from peerpouch.storage.rows import DOCUMENT, DOCUMENT_WITH_HISTORY, StoredDocument, read_json
 from peerpouch.storage.schema import ATTACHMENTS, BRANCHED, DELETED, EXACT
 
 INLINE_BODY = 64 * 1024
@@ -23,6 +23,8 @@ INLINE_BODY = 64 * 1024
 
 _POINT = f"SELECT rev, flags, CASE WHEN length(body) <= {INLINE_BODY} THEN body END FROM docs WHERE id = ?"
 _LOOKUP = 512  # documents looked up in one statement
+# A larger body is read by itself, so that those read together are no more than PAGE_BYTES.
+_SMALL_BODY = PAGE_BYTES // _LOOKUP
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +173,13 @@ def bulk_get_page(
     Winners of documents that are as most documents are get read together; all else is read one by one.
     """
     page = requests[:_LOOKUP]
-    known = _winners(connection, page, revs)
+    known, share = _winners(connection, page, revs)
     results: list[RevisionResult] = []
     size = 0
     for n, request in enumerate(page, 1):
-        row = known.pop(request.id, None)  # once: no two results may share parts
-        if row is not None and (request.rev is None or request.rev == row[2]):
-            doc_id, key, rev, flags, body, ancestry = row
-            doc = gathered_document(connection, doc_id, key, rev, flags, body)
-            if revs:
-                ancestors = ancestry.split(",") if ancestry else []
-                generation, item = revisions.split(rev)
-                doc["_revisions"] = {"start": generation, "ids": [item, *ancestors]}
-            results.append(RevisionResult(doc_id, rev, doc))
+        doc = known.pop(request.id, None)  # once: no two results may share parts
+        if doc is not None and (request.rev is None or request.rev == doc["_rev"]):
+            results.append(RevisionResult(request.id, doc["_rev"], doc, None, share))
             continue
         found, cost = bulk_get_one(connection, request, revs=revs, latest=latest, attachments=attachments)
         results += found
@@ -193,24 +189,24 @@ def bulk_get_page(
     return results, len(page)
 
 
-def _winners(connection: apsw.Connection, requests: Sequence[RevisionRequest], revs: bool) -> dict[str, list[Any]]:
-    """``id, key, rev, flags, body, ancestry`` of documents with a single line of history and without attachments;
-    of none, where together they are large."""
+def _winners(
+    connection: apsw.Connection, requests: Sequence[RevisionRequest], revs: bool
+) -> tuple[dict[str, Any], int]:
+    """The winners of those documents that are small and have a single line of history and no attachments, by id; and
+    how many bytes each is as JSON, on average."""
     marks, bindings = placeholders([request.id for request in requests], (1, 16, _LOOKUP))
-    ancestry = "ancestry" if revs else "NULL"
-    source = f"FROM docs WHERE id IN ({marks}) AND NOT flags & {ATTACHMENTS | BRANCHED | EXACT} LIMIT -1"
-    if body_bytes(connection, f"SELECT body {source}", bindings) > PAGE_BYTES:
-        return {}
+    columns = "id, rev, flags, body, ancestry"
+    plain = f"NOT flags & {ATTACHMENTS | BRANCHED | EXACT} AND length(body) <= {_SMALL_BODY}"
     try:
-        rows = gather(
+        docs, size = gather_values(
             connection,
-            ["json_quote(id)", "key", "json_quote(rev)", "flags", BODY, "json_quote(ancestry)"],
-            f"SELECT id, key, rev, flags, body, {ancestry} AS ancestry {source}",
+            DOCUMENT_WITH_HISTORY if revs else DOCUMENT,
+            f"SELECT {columns} FROM docs WHERE id IN ({marks}) AND {plain} LIMIT -1",
             bindings,
         )
     except ValueError:
-        return {}
-    return {row[0]: row for row in rows}
+        return {}, 0  # one of them is damaged: read by itself, it is named
+    return {doc["_id"]: doc for doc in docs}, size // max(1, len(docs))
 
 
 def find_attachment(connection: apsw.Connection, doc_id: str, name: str, rev: str | None) -> tuple[Any, ...]:
@@ -243,7 +239,8 @@ def revs_diff(connection: apsw.Connection, asked: Mapping[str, Sequence[str]]) -
         part = ids[offset : offset + _LOOKUP]
         known = _heads(connection, part)
         for doc_id in part:
-            revs = list(dict.fromkeys(asked[doc_id]))
+            revs = asked[doc_id]
+            revs = list(dict.fromkeys(revs)) if len(revs) > 1 else [*revs]
             row = known.get(doc_id)
             if row is None:
                 for rev in revs:
