@@ -13,7 +13,7 @@ from peerpouch.couchapi.checks import check_document, check_rev, check_revs
 from peerpouch.couchapi.exporting import export
 from peerpouch.couchapi.multipart import revision_part
 from peerpouch.couchapi.requests import Request
-from peerpouch.couchapi.responses import Response, Stream, error_fields, gather, json_response, json_stream
+from peerpouch.couchapi.responses import CHUNK, Response, Stream, error_fields, gather, json_response, json_stream
 from peerpouch.errors import BadRequest, NotFound
 from peerpouch.ports import Database, RevisionRequest, RevisionResult, WriteFailure, WriteResult
 
@@ -87,18 +87,27 @@ def _revision_request(entry: Any) -> RevisionRequest:
 async def _bulk_get_json(
     wanted: Sequence[RevisionRequest], results: AsyncIterator[RevisionResult], encoding_info: bool
 ) -> AsyncGenerator[bytes, None]:
-    yield b'{"results":['
+    # Gathered here, since every step of an asynchronous generator costs as much as the encoding of a small document.
+    held = [b'{"results":[']
+    size = 0
     at = -1  # the request that the last result answers: a request without a revision has one for every leaf
     async with _closing(results):
         async for result in results:
             if _answers_next(wanted, at, result):
                 opening = b"]}," if at >= 0 else b""
                 at += 1
-                yield opening + b'{"id":' + jsonio.dumps(result.id) + b',"docs":['
+                held += (opening, b'{"id":', jsonio.dumps(result.id), b',"docs":[')
             else:
-                yield b","
-            yield jsonio.dumps_trusted(_bulk_get_row(result, encoding_info))
-    yield b"]}]}\n" if at >= 0 else b"]}\n"
+                held.append(b",")
+            row = jsonio.dumps_trusted(_bulk_get_row(result, encoding_info))
+            held.append(row)
+            size += len(row)
+            if size >= CHUNK:
+                yield b"".join(held)
+                held.clear()
+                size = 0
+    held.append(b"]}]}\n" if at >= 0 else b"]}\n")
+    yield b"".join(held)
 
 
 def _answers_next(wanted: Sequence[RevisionRequest], at: int, result: RevisionResult) -> bool:

@@ -70,7 +70,7 @@ class Reader:
         )
         with self._client.shape():
             self._pacer.seen(len(requests), size)
-            return _in_order(requests, answer["results"], attachments)
+            return _in_order(requests, answer["results"], attachments, 0 if attachments else size // len(requests))
 
     async def _one_by_one(
         self, requests: Sequence[RevisionRequest], *, revs: bool, latest: bool, attachments: AttachmentMode
@@ -115,24 +115,28 @@ class Reader:
 
 
 def _in_order(
-    requests: Sequence[RevisionRequest], entries: Sequence[Any], attachments: AttachmentMode
+    requests: Sequence[RevisionRequest], entries: Sequence[Any], attachments: AttachmentMode, share: int
 ) -> list[RevisionResult]:
-    """Results in the order of the requests. PouchDB gives one entry per document, wherever it was asked for first."""
-    order = {wanted.id: n for n, wanted in reversed([*enumerate(requests)])}
+    """Results in the order of the requests. PouchDB gives one entry per document, wherever it was asked for first.
+
+    Args:
+        share: The bytes of each, on average.
+    """
     if len(entries) != len(requests) or any(
         entry["id"] != wanted.id for entry, wanted in zip(entries, requests, strict=True)
     ):
+        order = {wanted.id: n for n, wanted in reversed([*enumerate(requests)])}
         for entry in entries:
             if entry["id"] not in order:
                 raise ProtocolError(f"The server sent the document {str(entry['id'])[:100]!r}, which nobody asked for.")
         entries = sorted(entries, key=lambda entry: order[entry["id"]])
-    return [_bulk_result(entry["id"], item, attachments) for entry in entries for item in entry["docs"]]
+    return [_bulk_result(entry["id"], item, attachments, share) for entry in entries for item in entry["docs"]]
 
 
-def _bulk_result(doc_id: str, item: Any, attachments: AttachmentMode) -> RevisionResult:
+def _bulk_result(doc_id: str, item: Any, attachments: AttachmentMode, share: int) -> RevisionResult:
     if "ok" in item:
         doc = received(item["ok"], attachments, doc_id=doc_id)
-        return RevisionResult(doc_id, doc["_rev"], doc)
+        return RevisionResult(doc_id, doc["_rev"], doc, None, share)
     if "error" not in item:  # PouchDB's form
         return RevisionResult(doc_id, item.get("missing"), None, NotFound("missing"))
     fields = item["error"]

@@ -81,9 +81,10 @@ class Fetcher:
         """
         requests = [RevisionRequest(doc_id, rev) for doc_id, diff in wanted.items() for rev in diff["missing"]]
         plain, with_attachments = Portion(), Portion()
-        async for doc in self._revisions(requests, False):
+        async for doc, size in self._revisions(requests, False):
             portion = with_attachments if doc.get("_attachments") else plain
-            portion.add(doc, plan.document_size(doc))
+            portion.docs.append(doc)
+            portion.size += size or plan.document_size(doc)
             if plain.size + with_attachments.size >= PORTION:
                 if plain.docs:
                     yield plain
@@ -95,8 +96,11 @@ class Fetcher:
         async for ready in self._complete(with_attachments, wanted if use_stubs else {}):
             yield ready
 
-    async def _revisions(self, requests: Sequence[RevisionRequest], mode: AttachmentMode) -> AsyncIterator[Document]:
-        """Exactly the revisions asked for, each checked; those that are gone or refused are counted and left out."""
+    async def _revisions(
+        self, requests: Sequence[RevisionRequest], mode: AttachmentMode
+    ) -> AsyncIterator[tuple[Document, int]]:
+        """Exactly the revisions asked for, each checked, with its size; those that are gone or refused are counted and
+        left out."""
         pending: set[tuple[str, str | None]] = {(request.id, request.rev) for request in requests}
         results = self._source.bulk_get(requests, revs=True, attachments=mode)
         try:
@@ -116,7 +120,7 @@ class Fetcher:
                 plan.check_document(result.doc, result.id, result.rev)
                 if mode is False:
                     self._meter.docs_read += 1
-                yield result.doc
+                yield result.doc, result.size
         finally:
             close = getattr(results, "aclose", None)
             if close is not None:
@@ -188,7 +192,7 @@ class Fetcher:
 
     async def _inline(self, inline: dict[tuple[str, str], list[str]]) -> Portion:
         portion = Portion()
-        async for doc in self._revisions([RevisionRequest(*key) for key in inline], "bytes"):
+        async for doc, _ in self._revisions([RevisionRequest(*key) for key in inline], "bytes"):
             missing = inline[doc["_id"], doc["_rev"]]
             attachments = doc.get("_attachments") or {}
             for name, entry in attachments.items():

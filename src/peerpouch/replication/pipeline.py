@@ -307,7 +307,8 @@ class Pipeline:
         try:
             for doc_id, diff in wanted.items():
                 missing = diff["missing"]
-                if not set(missing).issubset(batch.revs[doc_id]):
+                asked = batch.revs[doc_id]
+                if missing != asked and not set(missing).issubset(asked):
                     raise ProtocolError(f"The target misses revisions of {doc_id!r} that nobody offered.")
                 found += len(missing)
         except (TypeError, KeyError, AttributeError):
