@@ -1,0 +1,110 @@
+"""What operations cost, in counts that hold on any machine: statements, not seconds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peerpouch.ports import RevisionRequest
+from peerpouch.storage import Storage
+
+MANY = 1000
+
+
+@pytest.fixture
+async def database(path: Path) -> AsyncIterator[Storage]:
+    async with await Storage.open(path, durability="normal") as opened:
+        yield opened
+
+
+def records(count: int, **fields: Any) -> list[dict[str, Any]]:
+    return [{"_id": f"record-{number:06d}", "number": number, **fields} for number in range(count)]
+
+
+async def statements(database: Storage, work: Callable[[], Awaitable[Any]]) -> int:
+    """How many statements some work ran, on all connections."""
+    engine = database._engine
+    connections = [engine._writer, *engine._readers.queue]
+    if engine._inline is not None:
+        connections.append(engine._inline)
+    ran: list[str] = []
+
+    def trace(cursor: Any, sql: str, bindings: Any) -> bool:
+        ran.append(sql)
+        return True
+
+    for connection in connections:
+        connection.exec_trace = trace
+    try:
+        await work()
+    finally:
+        for connection in connections:
+            connection.exec_trace = None
+    return len(ran)
+
+
+async def read_all(database: Storage) -> tuple[list[RevisionRequest], list[dict[str, Any]]]:
+    requests = [RevisionRequest(row["id"], row["changes"][0]["rev"]) async for row in database.changes()]
+    return requests, [result.doc async for result in database.bulk_get(requests, revs=True) if result.doc is not None]
+
+
+async def test_a_thousand_new_documents_are_written_by_a_dozen_statements(database: Storage) -> None:
+    # Begin, two counters, one look into the index, two portions of 500 rows, two counters, commit.
+    assert await statements(database, lambda: database.bulk_docs(records(MANY))) <= 12
+
+
+async def test_a_thousand_documents_between_others_are_written_by_a_dozen_statements(database: Storage) -> None:
+    await database.bulk_docs([{"_id": "record-0000"}, {"_id": "record-1"}, {"_id": "record-000500x"}])
+    assert await statements(database, lambda: database.bulk_docs(records(MANY))) <= 14
+
+
+async def test_a_thousand_updates_cost_two_statements_for_each_portion_and_a_lookup(database: Storage) -> None:
+    written = await database.bulk_docs(records(MANY))
+    again = [{**doc, "_rev": result.rev} for doc, result in zip(records(MANY, more=1), written, strict=True)]
+    assert await statements(database, lambda: database.bulk_docs(again)) <= 16
+
+
+async def test_a_batch_of_a_replication_is_compared_by_one_statement_and_read_by_one(database: Storage) -> None:
+    await database.bulk_docs(records(500))
+    requests, docs = await read_all(database)
+    assert len(docs) == 500
+
+    async def compare() -> None:
+        assert await database.revs_diff({request.id: [request.rev or ""] for request in requests}) == {}
+
+    async def read() -> None:
+        assert [result.doc async for result in database.bulk_get(requests, revs=True)] == docs
+
+    # Each with a begin and a rollback for the snapshot around it; comparing also looks whether all are new.
+    assert await statements(database, compare) <= 4
+    assert await statements(database, read) <= 3
+
+
+async def test_documents_that_are_all_new_are_told_by_one_look_into_the_index(database: Storage) -> None:
+    await database.bulk_docs([{"_id": "a"}, {"_id": "z"}])
+
+    async def compare() -> None:
+        missing = await database.revs_diff({doc["_id"]: ["1-a"] for doc in records(500)})
+        assert missing == {doc["_id"]: {"missing": ["1-a"]} for doc in records(500)}
+
+    assert await statements(database, compare) <= 3
+
+
+async def test_a_thousand_changes_are_read_by_a_dozen_statements(database: Storage) -> None:
+    await database.bulk_docs(records(MANY))
+
+    async def read() -> None:
+        assert len([row async for row in database.changes(style="all_docs")]) == MANY
+
+    # Where to begin, the page, and an empty one behind it that says that this was all; each in its snapshot.
+    assert await statements(database, read) <= 14
+
+
+async def test_a_document_that_lies_among_the_new_ones_is_found(database: Storage) -> None:
+    (first,) = await database.bulk_docs([{"_id": "record-000007"}])
+    results = await database.bulk_docs(records(10))
+    assert [index for index, result in enumerate(results) if hasattr(result, "error")] == [7]
+    assert (await database.get("record-000007"))["_rev"] == first.rev
