@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -103,3 +106,48 @@ def test_digits_within_text_do_not_cost_the_fast_path(monkeypatch: pytest.Monkey
     monkeypatch.setattr(json, "loads", refuse)
     rev = "1-" + "12345678" * 4
     assert jsonio.loads(f'{{"_rev":"{rev}"}}') == {"_rev": rev}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("text", [b"[" + b"[1]," * 10_000 + b"2]", b"[" * 20_000, b"{}"])
+def test_the_collector_is_left_as_it_was_whatever_is_parsed(enabled: bool, text: bytes) -> None:
+    was = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with suppress(ValueError):
+            jsonio.parse(text)
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if was else gc.disable)()
+
+
+def test_the_collector_rests_while_a_large_text_is_parsed() -> None:
+    text = b"[" + b"[1]," * 10_000 + b"2]"
+    ran: list[str] = []
+
+    def note(phase: str, details: dict[str, int]) -> None:
+        ran.append(phase)
+
+    def parse_and_count(parse: Callable[[bytes], object]) -> int:
+        ran.clear()
+        gc.callbacks.append(note)
+        try:
+            value = parse(text)
+        finally:
+            gc.callbacks.remove(note)
+        assert value
+        return len(ran)
+
+    assert parse_and_count(jsonio.parse) <= 2  # the one that makes up for it, perhaps
+    assert parse_and_count(orjson.loads) > 10
+
+
+@pytest.mark.parametrize("number", [1.0, -2.0, 10.0, 1e16, 1.5e300, 1e-7, -0.0, 0.0, 5e-324])
+def test_a_number_that_canonical_json_writes_otherwise_is_found_wherever_it_stands(number: float) -> None:
+    for value in (number, [number], [number, 1], {"a": number}, {"a": number, "b": "x"}, {"1e5": [[number], 2]}):
+        again = jsonio.loads(jsonio.canonical(value))
+        assert again == value
+        assert b".0" not in jsonio.canonical(value)
+        assert b"e16" not in jsonio.canonical(value)
+    assert jsonio.canonical([1.0]) == jsonio.canonical([1])
+    assert jsonio.canonical({"a": 1e16, "t": "1e5, 2.0,"}) == b'{"a":10000000000000000,"t":"1e5, 2.0,"}'
