@@ -95,6 +95,19 @@ async def test_a_refusal_reaches_the_opener_as_forbidden_with_its_reason(join: J
             await bob.signal(share_id, {"info": "bob"}, timeout=30)
 
 
+@pytest.mark.parametrize("reason", ["", " ", None, {"not": "text"}])
+async def test_a_refusal_without_a_reason_refuses_and_says_so(join: Join, reason: Any) -> None:
+    alice, bob = join(), join()
+
+    async def handler(opening: Opening) -> Document:
+        await admit(lambda event: event.prevent_default(reason), opening)
+        return {}
+
+    share_id = await publish(alice, handler=handler)
+    with pytest.raises(Forbidden, match="does not let you in"):
+        await bob.signal(share_id, {}, timeout=30)
+
+
 async def test_what_a_failing_handler_says_stays_with_the_owner(join: Join) -> None:
     alice, bob = join(), join()
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from peerpouch.errors import Forbidden
 from peerpouch.identity.keys import PublicKey
 from peerpouch.ports import Document, Peer
+
+_REFUSED: Final = "The owner does not let you in."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,13 @@ class RemoteEvent:
         self.share_id = opening.share_id
         self._refusal: str | None = None
 
-    def prevent_default(self, reason: str = "The owner does not let you in.") -> None:
-        """Refuse; the opener gets :class:`~peerpouch.errors.Forbidden` with this reason."""
-        self._refusal = reason
+    def prevent_default(self, reason: str = _REFUSED) -> None:
+        """Refuse; the opener gets :class:`~peerpouch.errors.Forbidden` with this reason.
+
+        Whatever is given refuses: what is no text, or is empty, gives a general reason.
+        """
+        given: Any = reason
+        self._refusal = given if isinstance(given, str) and given.strip() else _REFUSED
 
     @property
     def default_prevented(self) -> bool:
