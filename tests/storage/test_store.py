@@ -24,6 +24,7 @@ from peerpouch.errors import (
     NotFound,
     ReadOnlyDatabase,
     SchemaTooNew,
+    StorageError,
 )
 from peerpouch.storage import Storage, schema
 from tests.contract.test_attachments import BIG, inline, pattern, stream
@@ -132,6 +133,21 @@ class TestRefusals:
             await Storage.open(path)
         assert path.read_bytes() == content
         assert list(path.parent.iterdir()) == [path]
+
+    @pytest.mark.parametrize("name", ["x" * 300, "a\0b", "\ud800"], ids=["too long", "a zero", "a lone surrogate"])
+    @pytest.mark.parametrize("create", [True, False])
+    async def test_what_can_be_no_files_name_is_an_error_of_the_storage(
+        self, tmp_path: Path, name: str, create: bool
+    ) -> None:
+        with pytest.raises(StorageError, match="can't be opened"):
+            await Storage.open(tmp_path / name, create=create)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+    async def test_a_folder_that_is_closed_to_us_is_an_error_of_the_storage(self, tmp_path: Path) -> None:
+        closed = tmp_path / "closed"
+        closed.mkdir(mode=0)
+        with pytest.raises(StorageError, match="denied"):
+            await Storage.open(closed / "notes.db")
 
     async def test_another_programs_sqlite_file_is_left_untouched(self, path: Path) -> None:
         other = apsw.Connection(str(path))

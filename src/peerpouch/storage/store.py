@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from peerpouch.core.selector import compile_selector
-from peerpouch.errors import BadRequest, DatabaseNotFound, InvalidDocument, PeerPouchError
+from peerpouch.errors import BadRequest, DatabaseNotFound, InvalidDocument, PeerPouchError, StorageError
 from peerpouch.ports import (
     AllDocs,
     AllDocsHead,
@@ -102,8 +102,12 @@ class Storage(StoredIndexes):
         file = None if str(path) == ":memory:" else Path(path)
 
         def start() -> Location:
-            location = locate(file, durability=durability, busy_timeout=busy_timeout, vfs=vfs)
-            if file is not None and not create and not file.exists():
+            try:
+                location = locate(file, durability=durability, busy_timeout=busy_timeout, vfs=vfs)
+                missing = file is not None and not create and not file.exists()
+            except (OSError, ValueError) as error:  # a folder that is closed to us, or what can be no file's name
+                raise StorageError(f"{str(file)!r} can't be opened: {error}.") from error
+            if missing:
                 raise DatabaseNotFound(f"There is no database {file}.")
             return location
 
