@@ -64,6 +64,12 @@ class TestPutAndGet:
         assert first.id != second.id
         assert (await database.get(first.id))["n"] == 1
 
+    @pytest.mark.parametrize("doc", [None, [1], "text"])
+    async def test_what_is_no_object_is_refused(self, database: Documents, doc: Any) -> None:
+        for write in (database.put, database.post):
+            with pytest.raises(BadRequest):
+                await write(doc)
+
     async def test_put_needs_an_id(self, database: Documents) -> None:
         with pytest.raises(BadRequest):
             await database.put({"n": 1})

@@ -244,12 +244,14 @@ class Documents(ABC):
 
     async def put(self, doc: Document) -> Written:
         """Write one document that has an ``_id``; raises what ``bulk_docs`` would report."""
-        if "_id" not in doc:
+        if type(doc) is not dict or "_id" not in doc:
             raise BadRequest("put needs a document with an _id; post makes one up.")
         return _one(await self.bulk_docs([doc]))
 
     async def post(self, doc: Document) -> Written:
         """Write one document; without an ``_id`` it gets a random one."""
+        if type(doc) is not dict:
+            raise BadRequest("A document is an object.")
         return _one(await self.bulk_docs([doc]))
 
     async def remove(self, doc_id: str, rev: str) -> Written:
