@@ -5,6 +5,7 @@ One module per command, loaded when the command is run, so that ``peerpouch --he
 * :mod:`.commands`: the group, its table of commands, and what turns the end of a command into an exit code;
 * :mod:`.demo`, :mod:`.share`, :mod:`.shares`, :mod:`.sync`, :mod:`.replicate`, :mod:`.info`, :mod:`.identity`;
 * :mod:`.get`, :mod:`.put`, :mod:`.rm`, :mod:`.ls`, :mod:`.changes`, :mod:`.attach`, :mod:`.fetch`;
+* :mod:`.find`, :mod:`.query`, :mod:`.index`;
 * :mod:`.export`, :mod:`.import_`, :mod:`.compact`, :mod:`.check`, :mod:`.backup`;
 * :mod:`.running`: an event loop with Ctrl-C and SIGTERM; :mod:`.display`: tables, progress, JSON;
 * :mod:`.targets`: which share an argument means; :mod:`.databases`: which database;
