@@ -151,3 +151,13 @@ def test_a_number_that_canonical_json_writes_otherwise_is_found_wherever_it_stan
         assert b"e16" not in jsonio.canonical(value)
     assert jsonio.canonical([1.0]) == jsonio.canonical([1])
     assert jsonio.canonical({"a": 1e16, "t": "1e5, 2.0,"}) == b'{"a":10000000000000000,"t":"1e5, 2.0,"}'
+
+
+def test_an_integer_that_cpython_does_not_write_is_refused_and_the_largest_that_it_does_is_kept() -> None:
+    largest = 2**jsonio.MAX_INTEGER_BITS - 1
+    for value in (largest, -largest):
+        assert jsonio.loads(jsonio.dumps([value])) == [value]
+    for value in (10**4300, -(10**5000)):
+        for write in (jsonio.dumps, jsonio.encode, jsonio.canonical, jsonio.check):
+            with pytest.raises(InvalidDocument, match="at most 4,300 digits"):
+                write({"n": value})

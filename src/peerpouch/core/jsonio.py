@@ -42,6 +42,9 @@ MAX_DEPTH = 500
 """How deep arrays and objects may nest. CPython's own JSON parser recurses, so it must stay well below the
 interpreter's limit of 1,000 frames."""
 
+MAX_INTEGER_BITS = 14_284
+"""How large an integer may be: 4,300 decimal digits, more than which CPython neither writes nor reads."""
+
 
 def dumps(value: Any) -> bytes:
     """The compact UTF-8 encoding of a JSON value.
@@ -140,9 +143,12 @@ def check(value: Any) -> None:
     while stack:
         item, path, depth = stack.pop()
         kind = type(item)
-        if item is None or kind is bool or kind is int:
+        if kind is int:
+            if item.bit_length() > MAX_INTEGER_BITS:
+                raise InvalidDocument(f"{_at(path)}: an integer has at most 4,300 digits.")
+        elif item is None or kind is bool:
             continue
-        if kind is str:
+        elif kind is str:
             _check_text(item, path)
         elif kind is float:
             if item != item or item in (float("inf"), float("-inf")):
