@@ -30,6 +30,7 @@ PUBLIC = {
     "ReplicationOptions",
     "ReplicationProgress",
     "Server",
+    "ShareOptions",
     "SharedDatabase",
     "SharedDatabases",
     "Sync",

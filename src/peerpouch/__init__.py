@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from peerpouch.node.replicating import replicate, sync
     from peerpouch.node.serving import Server
     from peerpouch.node.sharing import OwnShare, SharedDatabase, SharedDatabases
+    from peerpouch.node.standing import ShareOptions
     from peerpouch.ports import (
         Database,
         LinkStats,
@@ -62,6 +63,7 @@ __all__ = [
     "ReplicationOptions",
     "ReplicationProgress",
     "Server",
+    "ShareOptions",
     "SharedDatabase",
     "SharedDatabases",
     "Sync",
@@ -94,6 +96,7 @@ _WHERE = {
     "ReplicationOptions": "ports",
     "ReplicationProgress": "ports",
     "Server": "node.serving",
+    "ShareOptions": "node.standing",
     "SharedDatabase": "node.sharing",
     "SharedDatabases": "node.sharing",
     "Sync": "ports",

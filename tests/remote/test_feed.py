@@ -81,14 +81,22 @@ class TestPages:
 
     async def test_filters_of_the_server(self) -> None:
         empty = page(1, 1)
-        remote, server = database(empty, empty, empty)
+        remote, server = database(empty, {"couchdb": "Welcome"}, empty, empty)
         await remote.changes(doc_ids=["a"])
         await remote.changes(selector={"x": 1})
         await remote.changes(filter="app/mine", query={"who": "me"})
-        first, second, third = server.asked
+        first, _, second, third = server.asked
         assert (first.method, first.query["filter"], first.json) == ("POST", "_doc_ids", {"doc_ids": ["a"]})
         assert (second.query["filter"], second.json) == ("_selector", {"selector": {"x": 1}})
         assert (third.method, third.query["filter"], third.query["who"]) == ("GET", "app/mine", "me")
+
+    async def test_a_server_that_a_selector_would_end_is_not_given_one(self) -> None:
+        found = page(1, 1) | {"results": [row(n, doc={"_id": f"doc{n}", "x": n}) for n in (1, 2, 3)], "pending": 0}
+        remote, server = database({"express-pouchdb": "Welcome!"}, found)
+        result = await remote.changes(selector={"x": {"$gt": 1}})
+        assert [(change["id"], "doc" in change) for change in result["results"]] == [("doc2", False), ("doc3", False)]
+        assert "filter" not in server.asked[1].query
+        assert server.asked[1].query["include_docs"] == "true"
 
     @pytest.mark.parametrize(("given", "text"), [(7, "7"), ([3, "abc"], '[3,"abc"]'), ("7-x", "7-x")])
     async def test_a_sequence_is_text_whatever_the_server_has(self, given: Any, text: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from peerpouch.cli.display import say, write_json
-from peerpouch.cli.running import json_option, run
+from peerpouch.cli.running import identity_option, json_option, run
 
 if TYPE_CHECKING:
     import peerpouch
@@ -35,6 +35,11 @@ _LEVELS = ("debug", "info", "warning", "error")
 @click.option("--tls-cert", metavar="FILE", type=click.Path(dir_okay=False), help="A certificate, for HTTPS.")
 @click.option("--tls-key", metavar="FILE", type=click.Path(dir_okay=False), help="The certificate's key.")
 @click.option("--forwarded-from", metavar="ADDRESS", multiple=True, help="Believe this proxy's X-Forwarded headers.")
+@click.option("--share", metavar="DB", multiple=True, help="Share this database with other people.")
+@click.option("--hub", metavar="HUB", help="Where shares are announced: a URL, a file, or a database of DIR.")
+@click.option("--name", help="What people see of a share; by default the database's name.")
+@click.option("--read-only", is_flag=True, help="Let those who open a share read, and refuse their changes.")
+@identity_option
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True, help="What to log.")
 @json_option
 def command(
@@ -46,6 +51,11 @@ def command(
     tls_cert: str | None,
     tls_key: str | None,
     forwarded_from: tuple[str, ...],
+    share: tuple[str, ...],
+    hub: str | None,
+    name: str | None,
+    read_only: bool,
+    identity: str | None,
     log_level: str,
     as_json: bool,
 ) -> None:
@@ -59,8 +69,13 @@ def command(
     """
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together.")
+    if bool(share) != (hub is not None):
+        raise click.UsageError("--share and --hub go together.")
+    if name is not None and len(share) > 1:
+        raise click.UsageError("--name is for one --share.")
     import peerpouch
 
+    access = "read-only" if read_only else "read-write"
     logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     server = peerpouch.Server(
         folder,
@@ -71,6 +86,8 @@ def command(
         tls_cert=tls_cert,
         tls_key=tls_key,
         forwarded_from=forwarded_from,
+        identity=identity,
+        shares=[peerpouch.ShareOptions(database, hub or "", name, access) for database in share],
     )
     run(_serve(server, as_json=as_json))
 

@@ -29,6 +29,7 @@ from peerpouch.node.accounts import FolderAccounts
 from peerpouch.node.folder import FolderRegistry
 from peerpouch.node.meeting import AnyIdentity
 from peerpouch.node.settings import Settings
+from peerpouch.node.standing import ShareOptions, StandingShare
 from peerpouch.node.unattended import Unattended
 from peerpouch.ports import SystemClock
 
@@ -70,7 +71,8 @@ class Server:
         cors: Origins whose web pages may use the server.
         tls_cert, tls_key: Files, for HTTPS.
         forwarded_from: Addresses of proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed.
-        identity: In whose name shares are opened; by default the user's own.
+        identity: In whose name databases are shared, and shares are opened; by default the user's own.
+        shares: What to share, for as long as the server runs.
 
     Raises:
         BadRequest: there is no administrator and ``host`` is not a loopback address, or the address can't be used.
@@ -89,6 +91,7 @@ class Server:
         tls_key: str | os.PathLike[str] | None = None,
         forwarded_from: Sequence[str] = (),
         identity: AnyIdentity = None,
+        shares: Sequence[ShareOptions] = (),
     ) -> None:
         self.folder = Path(folder).absolute()
         self._host = host
@@ -98,6 +101,8 @@ class Server:
         self._tls = (tls_cert, tls_key)
         self._forwarded_from = tuple(forwarded_from)
         self._identity = identity
+        self._shares = tuple(shares)
+        self._standing: list[StandingShare] = []
         self._stack: AsyncExitStack | None = None
         self._clock = SystemClock()
         self._began = self._clock.monotonic()
@@ -121,6 +126,9 @@ class Server:
             self._task = asyncio.create_task(self._http.serve(sockets=[listener]), name="peerpouch HTTP server")
             stack.push_async_callback(self._stop)
             self.port: int = listener.getsockname()[1]
+            for options in self._shares:
+                share = StandingShare(options, self.registry, self._identity, self._clock)
+                self._standing.append(await stack.enter_async_context(share))
             self._stack = stack.pop_all()
         return self
 
@@ -193,6 +201,7 @@ class Server:
                 "uuid": self._settings.uuid,
                 "uptime": round(self._clock.monotonic() - self._began),
                 "databases": {"known": len(await self.registry.all_names()), "open": self.registry.open_count},
+                "shares": [share.status() for share in self._standing],
                 "replications": self._unattended.scheduler_jobs(),
             }
         )

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from peerpouch.core import jsonio
-from peerpouch.errors import BadRequest, ConnectionFailed, MethodNotAllowed, NotSupported, ProtocolError
+from peerpouch.core.selector import compile_selector
+from peerpouch.errors import (
+    BadRequest,
+    ConnectionFailed,
+    MethodNotAllowed,
+    NotSupported,
+    PeerPouchError,
+    ProtocolError,
+)
 from peerpouch.ports import AttachmentMode, Change, ChangesPage, Document, Seq
 from peerpouch.remote.client import MAX_ANSWER, MAX_SINGLE, AnswerTooLarge, Client, cut_off, error_of
 from peerpouch.remote.pacing import Pacer
@@ -58,6 +66,10 @@ class Feed:
     async def pages(self) -> AsyncGenerator[ChangesPage, None]:
         """The pages of the port's ``changes``."""
         pending: int | None = None
+        if self.body is not None and "selector" in self.body and await self._must_judge():
+            self.accept = compile_selector(self.body["selector"])
+            self.params = {**self.params, "filter": None, "include_docs": True}
+            self.body = None
         async with aclosing(self._catch_up()) as pages:
             async for page in pages:
                 pending = page.pending
@@ -70,6 +82,16 @@ class Feed:
         async with aclosing(self._follow()) as pages:
             async for page in pages:
                 yield page
+
+    async def _must_judge(self) -> bool:
+        """Whether the server can't filter by a selector: a pouchdb-server ends when a live feed asks it to."""
+        try:
+            welcome = await self.client.json("GET", "", url=self.client.root)
+        except PeerPouchError as error:
+            if error.status >= 500 or error.status in (408, 429):
+                raise
+            return False  # servers may hide their welcome; those that are meant do not
+        return isinstance(welcome, dict) and "express-pouchdb" in welcome
 
     def _judge(self, rows: Any) -> list[Change]:
         """The rows of an answer that are wanted; moves ``since`` past all of them, and counts down ``limit``."""

@@ -164,6 +164,8 @@ async def _put(client: Client, doc: Document, *, new_edits: bool) -> WriteResult
         params = {} if new_edits else {"new_edits": "false"}
         response = await client.send("PUT", document_path(doc_id), params=params, content=content, headers=headers)
         row, _ = await client.read_json(response, MAX_BATCH_BYTES)
+        if not new_edits and row == [] and rev is not None:
+            return Written(doc_id, rev)  # a pouchdb-server has nothing else to say of a revision that it took
         with client.shape():
             return _written(row, doc)
     except PeerPouchError as error:
