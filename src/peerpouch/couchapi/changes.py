@@ -12,7 +12,7 @@ from peerpouch.couchapi.exporting import export
 from peerpouch.couchapi.params import Params
 from peerpouch.couchapi.requests import Request
 from peerpouch.couchapi.responses import Stream, error_fields, gather, json_stream
-from peerpouch.errors import BadRequest, InvalidQuery, NotSupported, PeerPouchError
+from peerpouch.errors import BadRequest, InvalidQuery, PeerPouchError
 from peerpouch.ports import Change, Changes, ChangesPage, Database, Document
 
 DEFAULT_TIMEOUT = 60.0
@@ -124,8 +124,6 @@ def _filter(params: Params) -> dict[str, Any]:
         return {"selector": selector}
     if name == "_design":
         return {"filter": _is_design}
-    if name == "_view":
-        raise NotSupported("Changes can't be filtered by a view; filter them by ids, a selector or a filter function.")
     return {"filter": name, "query": params.raw_query()}
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from peerpouch.core.modules import modules_of
 from peerpouch.errors import Forbidden, PeerPouchError, Unauthorized
 from peerpouch.ports import (
     Anonymous,
@@ -30,7 +31,6 @@ from peerpouch.ports import (
     User,
 )
 from peerpouch.query.definitions import DESIGN
-from peerpouch.query.modules import modules_of
 
 PAUSE: Final = 20.0
 """Seconds for which a function is not run: with what it may use before, the writer has two thirds of its time."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from peerpouch.core import jsonio
+from peerpouch.core.modules import view_modules_of
 from peerpouch.errors import BadRequest, InvalidDocument, InvalidQuery, NotFound, NotSupported, PeerPouchError
 from peerpouch.ports import (
     Document,
@@ -50,10 +51,13 @@ class StoredView:
     reduce_source: str | None
     language: str
     design_docs: bool
+    modules: str = ""
 
     @property
     def store_name(self) -> str:
         definition = [_VERSION, self.language, self.map_source, self.design_docs]
+        if self.modules:
+            definition.append(self.modules)
         return f"view/{hashlib.sha256(jsonio.dumps(definition)).hexdigest()}"
 
 
@@ -67,9 +71,11 @@ def views_of(doc: Document) -> dict[str, StoredView]:
     design_docs = type(options) is dict and options.get("include_design") is True
     found: dict[str, StoredView] = {}
     for name, view in views.items():
-        if type(view) is dict and type(view.get("map")) is str:
+        if name != "lib" and type(view) is dict and type(view.get("map")) is str:
             reduce = view.get("reduce")
-            found[name] = StoredView(view["map"], reduce if type(reduce) is str else None, language, design_docs)
+            source = view["map"]
+            modules = view_modules_of(source, doc)
+            found[name] = StoredView(source, reduce if type(reduce) is str else None, language, design_docs, modules)
     return found
 
 
@@ -153,7 +159,7 @@ class ViewQueries:
             )
 
         async def map_documents(docs: list[Document]) -> list[Rows]:
-            mapped = await runner.map(view.map_source, docs)
+            mapped = await runner.map(view.map_source, docs, modules=view.modules)
             return await asyncio.to_thread(lambda: [_encoded(rows) for rows in mapped])
 
         return map_documents

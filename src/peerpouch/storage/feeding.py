@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from peerpouch.errors import BadRequest, NotFound, NotSupported
+from peerpouch.core.modules import modules_of, view_modules_of
+from peerpouch.errors import BadRequest, NotFound, NotSupported, PeerPouchError
 from peerpouch.ports import Change, ChangesFilter, ChangesPage, Document, FunctionRunner, Seq
 from peerpouch.storage import feed, reading
 from peerpouch.storage.connections import fetch_one
@@ -165,6 +166,8 @@ async def _filter(source: FeedSource, request: FeedRequest) -> Callable[[list[Do
             return [doc["_id"].startswith("_design/") for doc in docs]
 
         return is_design
+    if wanted == "_view":
+        return await _view_filter(source, request.query)
     return await _function_filter(source, wanted, request.query)
 
 
@@ -174,18 +177,56 @@ async def _function_filter(
     ddoc, slash, name = wanted.partition("/")
     if not slash:
         raise BadRequest(f"A filter is named 'designdoc/filter', not {wanted!r}.")
-    runner = source.runner
-    if runner is None:
-        raise NotSupported("Filter functions of design documents need the extra 'js': pip install 'peerpouch[js]'.")
-    doc_id = f"_design/{ddoc}"
-    design = await source.engine.read(partial(reading.get, doc_id=doc_id, options=reading.GetOptions(), incarnation=""))
+    runner = _runner(source)
+    design = await _design(source, ddoc)
     filters: Any = design.get("filters")
     code = filters.get(name) if isinstance(filters, dict) else None
     if not isinstance(code, str):
-        raise NotFound(f"{doc_id} has no filter {name!r}.")
-    function, request_argument = code, {"query": query}
+        raise NotFound(f"_design/{ddoc} has no filter {name!r}.")
+    function, modules, asked = code, modules_of(code, design), {"query": query}
 
     async def call(docs: list[Document]) -> list[bool]:
-        return [bool(await runner.call(function, doc, request_argument)) for doc in docs]
+        verdicts = await runner.call_each(function, [(doc, asked) for doc in docs], modules=modules)
+        for verdict in verdicts:
+            if isinstance(verdict, PeerPouchError):
+                raise verdict
+        return [_truth(verdict) for verdict in verdicts]
 
     return call
+
+
+async def _view_filter(source: FeedSource, query: dict[str, str]) -> Callable[[list[Document]], Awaitable[list[bool]]]:
+    """Those documents pass for which the map function of a view emits anything."""
+    ddoc, slash, name = query.get("view", "").partition("/")
+    if not slash:
+        raise BadRequest("filter=_view needs view=designdoc/view.")
+    runner = _runner(source)
+    design = await _design(source, ddoc)
+    views: Any = design.get("views")
+    view = views.get(name) if isinstance(views, dict) else None
+    code = view.get("map") if isinstance(view, dict) else None
+    if not isinstance(code, str):
+        raise NotFound(f"_design/{ddoc} has no view {name!r}.")
+    function, modules = code, view_modules_of(code, design)
+
+    async def emits(docs: list[Document]) -> list[bool]:
+        # A document that the function fails on has no rows, as in the view itself.
+        return [isinstance(rows, list) and bool(rows) for rows in await runner.map(function, docs, modules=modules)]
+
+    return emits
+
+
+def _runner(source: FeedSource) -> FunctionRunner:
+    if source.runner is None:
+        raise NotSupported("Filter functions of design documents need the extra 'js': pip install 'peerpouch[js]'.")
+    return source.runner
+
+
+async def _design(source: FeedSource, name: str) -> Document:
+    options = reading.GetOptions()
+    return await source.engine.read(partial(reading.get, doc_id=f"_design/{name}", options=options, incarnation=""))
+
+
+def _truth(value: Any) -> bool:
+    """As JavaScript has it: empty arrays and objects are true."""
+    return bool(value) or isinstance(value, (list, dict))

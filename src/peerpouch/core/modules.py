@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from peerpouch.core import jsonio
-from peerpouch.ports import Document
 
 _CALL = "require"
 
 
-def modules_of(source: str, design: Document) -> str:
+def modules_of(source: str, design: Mapping[str, Any]) -> str:
     """The JSON text of what a function may ``require`` from: its design document; empty when it requires nothing.
 
     The text goes along with every call, so a function that has no use for it does without.
@@ -20,7 +20,7 @@ def modules_of(source: str, design: Document) -> str:
     return jsonio.dumps({name: value for name, value in design.items() if name != "_attachments"}).decode()
 
 
-def view_modules_of(source: str, design: Document) -> str:
+def view_modules_of(source: str, design: Mapping[str, Any]) -> str:
     """The same for a map function: it finds ``views.lib`` and nothing else, as in CouchDB, so that its rows depend on
     nothing that the index is not named by."""
     views: Any = design.get("views")
