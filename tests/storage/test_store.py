@@ -453,3 +453,13 @@ async def test_damaged_counters_are_named_and_nothing_is_written(tmp_path: Path)
         with pytest.raises(CorruptDatabase, match="counters"):
             await database.put({"_id": "refused"})
         assert (await database.get("kept"))["_id"] == "kept"
+
+
+async def test_whoever_closes_second_waits_for_the_end_too(tmp_path: Path) -> None:
+    database = await Storage.open(tmp_path / "a.db")
+    await database.put({"_id": "kept"})
+    first = asyncio.create_task(database.close())
+    await asyncio.sleep(0)
+    await database.close()
+    assert not (tmp_path / "a.db-wal").exists()  # removed by the last connection, when it closes
+    await first

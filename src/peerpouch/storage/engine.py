@@ -56,6 +56,7 @@ class Engine:
         self.location = location
         self._committed = committed
         self._closed = False
+        self._closing: asyncio.Future[None] | None = None
         # As long as the number of callers that wait: each has put in one job, and goes on when it is done.
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._writer = connect(location, writer=True)
@@ -150,12 +151,12 @@ class Engine:
         return await self._submit(job, transaction=False)
 
     async def close(self) -> None:
-        """Finish the jobs that wait, and close all connections. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        self._jobs.put(None)
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, self._shut_down))
+        """Finish the jobs that wait, and close all connections. Idempotent: whoever calls it waits for the end."""
+        if self._closing is None:
+            self._closed = True
+            self._jobs.put(None)
+            self._closing = asyncio.get_running_loop().run_in_executor(None, self._shut_down)
+        await asyncio.shield(self._closing)
 
     def _shut_down(self) -> None:
         self._thread.join()
@@ -190,9 +191,12 @@ class Engine:
         except FOREIGN as error:
             raise translate(error, self.location.label) from error
         finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            self._readers.put(connection)
+            # Back into the pool whatever happens: a reader that is lost would be missed for ever.
+            try:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            finally:
+                self._readers.put(connection)
 
     async def _submit(self, run: Callable[[apsw.Connection], T], *, transaction: bool) -> T:
         self.check_open()
