@@ -57,7 +57,7 @@ TABLE: dict[str, Layer] = {
         "httpx2 platformdirs starlette uvicorn uvloop",
     ),
     "peerpouch": _layer("errors ports node"),
-    "cli": _layer("errors ports peerpouch", "click rich"),
+    "cli": _layer("errors ports peerpouch", "click rich segno"),
 }
 
 # Edges that exist for the type checker alone, and that the running program does not have.

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
         ExportProgress,
         Identity,
         ImportProgress,
+        Invite,
         PublicKey,
         RemoteEvent,
         RemotePeer,
+        Trust,
         export_database,
         import_database,
     )
+    from peerpouch.node.operating import collect_hub, prepare_hub
     from peerpouch.node.remotes import RemoteShare
     from peerpouch.node.replicating import replicate, sync
     from peerpouch.node.serving import Server
@@ -51,6 +54,7 @@ __all__ = [
     "Hub",
     "Identity",
     "ImportProgress",
+    "Invite",
     "LinkStats",
     "LocalDatabase",
     "OwnShare",
@@ -68,10 +72,13 @@ __all__ = [
     "SharedDatabases",
     "Sync",
     "SyncProgress",
+    "Trust",
+    "collect_hub",
     "errors",
     "export_database",
     "import_database",
     "open",
+    "prepare_hub",
     "replicate",
     "sync",
 ]
@@ -84,6 +91,7 @@ _WHERE = {
     "Hub": "node.hubs",
     "Identity": "node.names",
     "ImportProgress": "node.names",
+    "Invite": "node.names",
     "LinkStats": "ports",
     "LocalDatabase": "node.databases",
     "OwnShare": "node.sharing",
@@ -101,9 +109,12 @@ _WHERE = {
     "SharedDatabases": "node.sharing",
     "Sync": "ports",
     "SyncProgress": "ports",
+    "Trust": "node.names",
+    "collect_hub": "node.operating",
     "export_database": "node.names",
     "import_database": "node.names",
     "open": "node.hubs",
+    "prepare_hub": "node.operating",
     "replicate": "node.replicating",
     "sync": "node.replicating",
 }

@@ -105,3 +105,51 @@ async def test_an_identity_is_made_once_and_stays(tmp_path: Path) -> None:
     assert first.json["fingerprint"] in second.out
     other = await run(tmp_path, "carol", "identity", "show", "--identity", "other.json", "--json")
     assert other.json["fingerprint"] != first.json["fingerprint"]
+
+
+async def test_an_invite_is_all_that_the_other_side_needs_and_lets_nobody_else_in(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--name", "Notes", "--invite", "--once", "--expires", "1d", "--read-only", "--json")
+    async with running(folder, "alice", "share", "notes.db", "--hub", "hub.db", *options) as share:
+        invite = (await line(share))["invite"]
+        refused = await run(folder, "carol", "sync", "carol.db", "Notes", "--hub", "hub.db")
+        assert refused.code == 1 and not (folder / "carol.db").exists()
+        monkeypatch.setenv("PEERPOUCH_INVITE", invite)
+        synced = await run(folder, "bob", "sync", "copy.db", "-", "--json")
+        assert synced.code == 0, synced.err
+        assert synced.json["pull"]["docs_written"] == 50
+        assert invite not in synced.out + synced.err
+        taken = await run(folder, "carol", "sync", "carol.db")
+        assert taken.code == 1 and "somebody else" in taken.err
+        monkeypatch.delenv("PEERPOUCH_INVITE")
+        warned = await run(folder, "bob", "sync", "copy.db", invite, "--json")
+        assert warned.code == 0 and "every user of this machine" in warned.err
+        share.send_signal(signal.SIGINT)
+        await ended(share)
+
+
+async def test_keys_and_contacts_are_kept_exported_and_imported(folder: Path) -> None:
+    shown = (await run(folder, "alice", "identity", "show", "--json")).json
+    assert (await run(folder, "alice", "identity", "new")).code == 1
+    assert (await run(folder, "alice", "identity", "export", "key.json")).code == 0
+    assert (folder / "key.json").stat().st_mode & 0o077 == 0
+    assert (await run(folder, "alice", "identity", "export", "key.json")).code == 1
+    other = (await run(folder, "alice", "identity", "new", "--replace", "--json")).json
+    assert other["key"] != shown["key"]
+    assert (await run(folder, "alice", "identity", "import", "key.json", "--replace", "--json")).json == shown
+    assert (await run(folder, "bob", "contacts", "add", "Alice", shown["key"])).code == 0
+    listed = (await run(folder, "bob", "contacts", "list", "--json")).json
+    assert [(each["name"], each["fingerprint"]) for each in listed] == [("Alice", shown["fingerprint"])]
+    async with running(folder, "alice", "share", "notes.db", "--hub", "hub.db", "--name", "Notes", "--json") as share:
+        await line(share)
+        found = (await run(folder, "bob", "shares", "--hub", "hub.db", "--json")).json
+        assert [(each["contact"], each["trust"]) for each in found] == [("Alice", "contact")]
+        share.send_signal(signal.SIGINT)
+        await ended(share)
+    assert (await run(folder, "bob", "contacts", "rm", "Alice")).code == 0
+
+
+async def test_a_hub_is_prepared_and_tidied(folder: Path) -> None:
+    assert (await run(folder, "alice", "hub", "init", "hub.db", "--json")).json == {"ok": True, "changed": False}
+    assert (await run(folder, "alice", "hub", "gc", "hub.db", "--json")).json == {"deleted": 0, "purged": 0}

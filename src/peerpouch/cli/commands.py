@@ -37,7 +37,9 @@ COMMANDS = {
     "compact": "Drop what is outdated, and give the space back.",
     "check": "Verify a database file.",
     "backup": "Make a consistent copy of a database file in use.",
-    "identity": "Show who you are to others.",
+    "identity": "Who you are to others: a key in a file of your own.",
+    "contacts": "Your names for other people's keys.",
+    "hub": "Prepare a hub database, and tidy it up.",
 }
 
 

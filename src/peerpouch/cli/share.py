@@ -4,72 +4,113 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from peerpouch.cli.databases import json_value
 from peerpouch.cli.display import say, write_json
+from peerpouch.cli.invites import seconds, show_code
 from peerpouch.cli.running import hub_option, identity_option, json_option, run
 
 if TYPE_CHECKING:
     import peerpouch
 
 OPEN_TO_ALL = (
-    "Everybody who can read the hub may read AND CHANGE this database. To let them only read, add --read-only; "
-    "to choose who may come, share it from Python with on_remote= or access=."
+    "OPEN TO ALL: everybody who can read the hub may read AND CHANGE this database. "
+    "To let them only read, add --read-only; to let in only those whom you choose, add --invite or --peer."
 )
+READ_BY_ALL = "Everybody who can read the hub may read this database. To choose who may, add --invite or --peer."
 
 
-def _json_value(_ctx: click.Context, _parameter: click.Parameter, value: str | None) -> Any:
-    try:
-        return None if value is None else json.loads(value)
-    except ValueError as error:
-        raise click.BadParameter(f"it is not JSON: {error}") from None
+@dataclass(frozen=True)
+class _Asked:
+    """The options."""
+
+    file: str
+    hub: str
+    name: str
+    info: Any
+    read_only: bool
+    select: Any
+    peers: tuple[str, ...]
+    invite: bool
+    once: bool
+    expires: float | None
+    with_credentials: bool
+    identity: str | None
+    as_json: bool
 
 
 @click.command("share")
 @click.argument("file", metavar="FILE")
 @hub_option
 @click.option("--name", required=True, help="What people see in the list of shares.")
-@click.option("--info", metavar="JSON", callback=_json_value, help="Anything that openers shall know beforehand.")
+@click.option("--info", metavar="JSON", callback=json_value, help="Anything that openers shall know beforehand.")
 @click.option("--read-only", is_flag=True, help="Let others read, and refuse their changes.")
+@click.option(
+    "--select", metavar="JSON", callback=json_value, help="Share the documents that match this selector only."
+)
+@click.option("--peer", "peers", metavar="WHO", multiple=True, help="Let in this key, fingerprint or contact.")
+@click.option("--invite", is_flag=True, help="Print an invite, and let in nobody without one.")
+@click.option("--once", is_flag=True, help="With --invite: for the first person who uses it.")
+@click.option("--expires", metavar="TIME", callback=seconds, help="With --invite: for how long, such as 90m or 1d.")
+@click.option("--with-credentials", is_flag=True, help="With --invite: put the hub's name and password into it.")
 @identity_option
 @json_option
-def command(file: str, hub: str, name: str, info: Any, read_only: bool, identity: str | None, as_json: bool) -> None:
+def command(**options: Any) -> None:
     """Share a database file with other people, until Ctrl-C.
 
     The share is announced in HUB, under NAME. Whoever opens it connects to this process, peer to peer.
     With --json, one object a line: the share, then everybody who opens it.
     """
-    run(_share(file, hub, name, info, read_only=read_only, identity=identity, as_json=as_json))
+    asked = _Asked(**options)
+    if not asked.invite and (asked.once or asked.expires is not None or asked.with_credentials):
+        raise click.UsageError("--once, --expires and --with-credentials go with --invite.")
+    run(_share(asked))
 
 
-async def _share(
-    file: str, hub: str, name: str, info: Any, *, read_only: bool, identity: str | None, as_json: bool
-) -> None:
+async def _share(asked: _Asked) -> None:
     import peerpouch
 
     def opened(event: peerpouch.RemoteEvent) -> None:
-        if as_json:
+        who = event.peer.contact or event.peer.fingerprint
+        if asked.as_json:
             write_json({"opened_by": event.peer.fingerprint, "info": event.info}, lines=True)
         else:
             told = "" if event.info is None else f", who says {json.dumps(event.info, ensure_ascii=False)}"
-            say(f"opened by {event.peer.fingerprint}{told}")
+            say(f"opened by {who}{told}")
 
-    own = peerpouch.Identity.load(identity)
-    async with peerpouch.open(file, create=False) as database, peerpouch.Hub(hub, identity=own) as meeting:
+    own = peerpouch.Identity.load(asked.identity)
+    restricted = asked.invite or bool(asked.peers)
+    async with peerpouch.open(asked.file, create=False) as database, peerpouch.Hub(asked.hub, identity=own) as meeting:
         share = await meeting.share_database(
-            database, name=name, info=info, on_remote=opened, access="read-only" if read_only else "read-write"
+            database,
+            name=asked.name,
+            info=asked.info,
+            on_remote=opened,
+            access=peerpouch.Access(write=not asked.read_only, select=asked.select),
+            peers=asked.peers if restricted else None,
         )
-        if as_json:
-            write_json(
-                {"id": share.id, "name": share.name, "dbname": share.dbname, "fingerprint": share.fingerprint},
-                lines=True,
-            )
-        else:
-            print(f"sharing  {file} as {name!r}\nid       {share.id}\nopen it  {share.dbname}", flush=True)
-            say(f"Your fingerprint is {own.fingerprint}. Ctrl-C ends the share.")
-            if not read_only:
-                say(OPEN_TO_ALL)
+        invite = ""
+        if asked.invite:
+            invite = str(await share.invite(once=asked.once, expires=asked.expires, credentials=asked.with_credentials))
+        _show(asked, share, invite)
         # Leaving the hub withdraws the share.
         await asyncio.Event().wait()
+
+
+def _show(asked: _Asked, share: peerpouch.OwnShare, invite: str) -> None:
+    if asked.as_json:
+        shown = {"id": share.id, "name": share.name, "dbname": share.dbname, "fingerprint": share.fingerprint}
+        write_json({**shown, "invite": invite} if invite else shown, lines=True)
+    else:
+        print(f"sharing  {asked.file} as {asked.name!r}\nid       {share.id}\nopen it  {share.dbname}", flush=True)
+        if invite:
+            print(f"invite   {invite}", flush=True)
+            show_code(invite)
+            say("Whoever has this invite may come in: send it over a way that you trust.")
+        say(f"Your fingerprint is {share.fingerprint}. Ctrl-C ends the share.")
+    if not invite and not asked.peers:
+        say(READ_BY_ALL if asked.read_only else OPEN_TO_ALL)

@@ -59,6 +59,8 @@ def describe(share: peerpouch.SharedDatabase) -> dict[str, Any]:
         "name": share.name,
         "dbname": share.dbname,
         "fingerprint": share.fingerprint,
+        "contact": share.contact,
+        "trust": share.trust,
         "info": share.info,
         "deleted": share.deleted,
     }
@@ -74,9 +76,15 @@ def _show(shares: list[peerpouch.SharedDatabase], *, as_json: bool) -> None:
             (
                 share.name,
                 share.id,
-                share.fingerprint,
+                _owner(share),
                 "" if share.info is None else json.dumps(share.info, ensure_ascii=False),
             )
             for share in shares
         ]
-        write_table(["name", "id", "owner's fingerprint", "info"], rows)
+        write_table(["name", "id", "owner", "info"], rows)
+
+
+def _owner(share: peerpouch.SharedDatabase) -> str:
+    if share.trust == "changed":
+        return f"{share.fingerprint}  ANOTHER KEY than the name was first opened under"
+    return f"{share.contact} ({share.fingerprint})" if share.contact else share.fingerprint

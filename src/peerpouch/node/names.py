@@ -6,7 +6,8 @@ from peerpouch.archive.exporting import ExportProgress, export_database
 from peerpouch.archive.importing import ImportProgress, import_database
 from peerpouch.core.policy import Access
 from peerpouch.hub.events import RemoteEvent, RemotePeer
-from peerpouch.identity.contacts import Contacts
+from peerpouch.identity.contacts import Contacts, Trust
+from peerpouch.identity.invites import Invite
 from peerpouch.identity.keys import Identity, PublicKey
 
 __all__ = [
@@ -15,9 +16,11 @@ __all__ = [
     "ExportProgress",
     "Identity",
     "ImportProgress",
+    "Invite",
     "PublicKey",
     "RemoteEvent",
     "RemotePeer",
+    "Trust",
     "export_database",
     "import_database",
 ]

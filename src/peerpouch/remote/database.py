@@ -114,6 +114,10 @@ class RemoteDatabase(Database):
         # The path, and not the host: the same server has many names.
         return f"{uuid}{urlsplit(self._client.url).path}"
 
+    async def create(self) -> None:
+        """Make the database. Raises DatabaseExists, and Forbidden or Unauthorized if the server does not allow it."""
+        await self._client.json("PUT", "")
+
     async def info(self) -> DatabaseInfo:
         info = await self._client.json("GET", "")
         with self._client.shape():
