@@ -17,6 +17,7 @@ import benchmarks.peering
 import benchmarks.pouchdb
 import benchmarks.reading
 import benchmarks.replicating
+import benchmarks.serving
 from benchmarks import report
 from benchmarks.registry import FULL, REGISTRY, SHORT
 from benchmarks.runner import run_all

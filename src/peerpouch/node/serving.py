@@ -150,6 +150,9 @@ class Server:
             listener = socket.create_server((self._host, self._port), family=family, backlog=_BACKLOG)
         except OSError as error:
             raise BadRequest(f"{self._host}:{self._port} can't be listened at: {error.strerror or error}.") from None
+        # Inherited by the connections. Without it a response waits 40 ms for the client's delayed acknowledgement of
+        # its head; asyncio itself sets it only for sockets that say which protocol they are of.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listener.setblocking(False)
         return listener
 
