@@ -49,8 +49,10 @@ class TestMango:
         assert [index["name"] for index in listed["indexes"]] == ["_all_docs", "i"]
         plan = (await api.post("/db/_explain", {"selector": {"n": 1}})).json
         assert plan["index"]["name"] == "i"
-        assert (await api.delete("/db/_index/d/json/i")).json == {"ok": True}
-        assert (await api.get("/db/_index")).json["total_rows"] == 1
+        for path in ("d", "_design/d", "_design%2Fd"):
+            assert (await api.delete(f"/db/_index/{path}/json/i")).json == {"ok": True}
+            assert (await api.get("/db/_index")).json["total_rows"] == 1
+            await api.post("/db/_index", {"index": {"fields": ["n"]}, "ddoc": "d", "name": "i"})
 
     async def test_indexes_are_deleted_by_their_documents(self, api: Api) -> None:
         await api.post("/db/_index", {"index": {"fields": ["n"]}, "ddoc": "d", "name": "i"})

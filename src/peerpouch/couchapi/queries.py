@@ -106,7 +106,9 @@ async def get_indexes(request: Request) -> Response:
 async def delete_index(request: Request) -> Response:
     """``DELETE /db/_index/{ddoc}/json/{name}``, with or without ``_design/`` before the design document."""
     values = request.values
-    await (await request.database()).delete_index("_design/" + values["design"], values["name"])
+    # PouchDB writes `_design%2Fname` as one part of the path.
+    design = "_design/" + values["design"].removeprefix("_design/")
+    await (await request.database()).delete_index(design, values["name"])
     return json_response({"ok": True})
 
 
