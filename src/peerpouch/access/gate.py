@@ -43,6 +43,7 @@ from peerpouch.ports import (
     User,
     WriteFailure,
     WriteResult,
+    acting_for,
 )
 
 METHODS: Final[Mapping[str, Action]] = {
@@ -422,7 +423,9 @@ class GatedDatabase(GatedQueries, Database):
                 results[place] = WriteFailure(str(doc_id or ""), refusal, None if new_edits else doc.get("_rev"))
         if passed:
             judge = _both(guard, self._judge)
-            written = await self._inner.bulk_docs([docs[place] for place in passed], new_edits=new_edits, guard=judge)
+            wanted = [docs[place] for place in passed]
+            with acting_for(self._principal):
+                written = await self._inner.bulk_docs(wanted, new_edits=new_edits, guard=judge)
             for place, result in zip(passed, written, strict=True):
                 results[place] = result
         return [result for result in results if result is not None]

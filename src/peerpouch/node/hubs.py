@@ -42,6 +42,7 @@ def open(
     durability: Durability = "full",
     auto_compaction: bool = False,
     max_document_size: int = databases.MAX_DOCUMENT_SIZE,
+    validate: bool = False,
 ) -> Opening[Database]:
     """Open a database. Await it, or use it in ``async with``, which closes it too.
 
@@ -56,6 +57,8 @@ def open(
         ice_servers: For a share: as for :class:`Hub`.
         create: For a path: make the file when there is none.
         durability: For a path. ``"full"``: what was acknowledged survives a power cut; ``"normal"``: a killed process.
+        validate: For a path: let ``validate_doc_update`` of its design documents judge what is written through this
+            object, replication and shares included. It needs the extra ``js``.
         auto_compaction: For a path: drop the body of a revision as soon as it is no leaf any more.
         max_document_size: For a path: the most bytes of a document's JSON, without its attachments.
         validate: For a path: let ``validate_doc_update`` of its design documents judge what is written through this
@@ -81,6 +84,7 @@ def open(
             durability=durability,
             auto_compaction=auto_compaction,
             max_document_size=max_document_size,
+            validate=validate,
         )
     )
 
@@ -107,6 +111,7 @@ async def _open(
     durability: Durability = "full",
     auto_compaction: bool = False,
     max_document_size: int = databases.MAX_DOCUMENT_SIZE,
+    validate: bool = False,
 ) -> Database:
     if isinstance(target, str) and target.lstrip().startswith(PREFIX):
         target = Invite.parse(target)
@@ -123,6 +128,7 @@ async def _open(
         durability=durability,
         auto_compaction=auto_compaction,
         max_document_size=max_document_size,
+        validate=validate,
     )
 
 
