@@ -40,7 +40,13 @@ async def has(server: Serving, doc_id: str) -> None:
         async with client(server) as http:
             return (await http.get(f"notes/{doc_id}")).status_code == 200
 
-    await until(there, f"{doc_id} arrived at {server.folder.name}")
+    try:
+        await until(there, f"{doc_id} arrived at {server.folder.name}")
+    except AssertionError as error:
+        async with client(server) as http:
+            status = (await http.get("_peerpouch/status")).json()
+            docs = (await http.get("_scheduler/docs")).json()
+        raise AssertionError(f"{error}\n{status}\n{docs}") from None
 
 
 async def test_a_server_ends_by_sigterm_with_its_exit_code(tmp_path: Path) -> None:
