@@ -15,6 +15,7 @@ import benchmarks.growth
 import benchmarks.local
 import benchmarks.peering
 import benchmarks.pouchdb
+import benchmarks.querying
 import benchmarks.reading
 import benchmarks.replicating
 import benchmarks.serving

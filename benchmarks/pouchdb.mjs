@@ -78,6 +78,25 @@ const tasks = {
     await target.close();
     return result;
   },
+  // What is asked, and how often: a find, or rows of a stored view. The index is built before, unless that is timed.
+  async ask() {
+    PouchDB.plugin(createRequire(process.argv[2])('pouchdb-find'));
+    await bulk(await documents());
+    // It builds the index too.
+    const createIndex = async () => { if (order.index) await db.createIndex({ index: { fields: order.index } }); };
+    if (order.design) await db.put(order.design);
+    // A copy each time: PouchDB changes selectors in place.
+    const ask = async () => (order.find ? (await db.find(structuredClone(order.find))).docs : (await db.query(order.view, order.options)).rows).length;
+    if (order.timed === 'build') return timed(order.operations, async () => { await createIndex(); await ask(); });
+    await createIndex();
+    await ask();
+    if (order.timed === 'update') {
+      const changed = (await db.allDocs({ include_docs: true, startkey: 'record-', limit: order.operations })).rows.map(({ doc }) => ({ ...doc, value: doc.value + 1 }));
+      await bulk(changed);
+      return timed(order.operations, async () => { await ask(); });
+    }
+    return timed(order.operations * order.times, async () => { for (let n = 0; n < order.times; n += 1) await ask(); });
+  },
   // There is no way but through one buffer that holds all of it.
   async attach() {
     const data = randomBytes(order.size);
