@@ -177,7 +177,7 @@ async def test_closing_the_server_ends_feeds_in_order(tmp_path: Path) -> None:
         assert "last_seq" in json.loads(rest[-1])
 
 
-class client_of:  # noqa: N801
+class client_of:
     """A server and a client of it, where the test itself closes the server."""
 
     def __init__(self, folder: Path) -> None:
