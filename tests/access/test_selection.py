@@ -208,7 +208,8 @@ async def test_replicating_both_ways_through_a_selector_gives_both_sides_the_sam
             await move(owner, f"d{2 * round_ + 1}", team="red", again=round_)
             gate = visit(owner)
             await asyncio.gather(
-                *(PipelinedReplicator().replicate(*pair, ReplicationOptions()) for pair in ((gate, copy), (copy, gate)))
+                PipelinedReplicator().replicate(gate, copy, ReplicationOptions()),
+                PipelinedReplicator().replicate(copy, gate, ReplicationOptions()),
             )
         gate = visit(owner)
         assert (await gate.all_docs(include_docs=True))["rows"] == (await copy.all_docs(include_docs=True))["rows"]

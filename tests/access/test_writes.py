@@ -201,7 +201,7 @@ async def test_stubs_of_visible_attachments_are_kept(world: World, gate: GatedDa
 
 
 async def test_documents_with_one_id_in_a_batch_are_judged_one_after_another(gate: GatedDatabase) -> None:
-    path = [{"start": n, "ids": [f"{k}" * 32 for k in range(n, 0, -1)]} for n in (1, 2, 3)]
+    path: list[dict[str, Any]] = [{"start": n, "ids": [f"{k}" * 32 for k in range(n, 0, -1)]} for n in (1, 2, 3)]
     docs: list[Document] = [
         {"_id": "many", "_rev": f"{p['start']}-{p['ids'][0]}", "_revisions": p, "team": "red"} for p in path
     ]

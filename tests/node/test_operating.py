@@ -13,7 +13,7 @@ from peerpouch.identity.sealing import SessionKey
 from peerpouch.js.runner import QuickJSRunner
 from peerpouch.node.operating import VALIDATION
 
-NOBODY = {"name": None, "roles": []}
+NOBODY: dict[str, Any] = {"name": None, "roles": []}
 
 
 def share() -> dict[str, Any]:
