@@ -163,6 +163,20 @@ async def test_users_see_and_change_their_own_document_only(registry: FolderRegi
         await users.bulk_docs([own], new_edits=False)
 
 
+async def test_a_validation_of_users_is_told_who_changes_their_own_document(registry: FolderRegistry) -> None:
+    await add_ben(registry)
+    source = (
+        "function (doc, old, user) { if (user.roles.indexOf('_admin') < 0) throw({forbidden: 'for ' + user.name}); }"
+    )
+    admins = await registry.open("_users", ROOT)
+    await admins.put({"_id": "_design/closed", "validate_doc_update": source})
+    users = await registry.open("_users", BEN)
+    own = await users.get(user_id("ben"))
+    with pytest.raises(Forbidden, match="for ben"):
+        await users.put({**own, "colour": "red"})
+    await admins.put({**own, "colour": "blue"})
+
+
 @pytest.mark.parametrize("principal", [EVE, Anonymous()])
 async def test_nobody_else_learns_of_a_user(registry: FolderRegistry, principal: Principal) -> None:
     await add_ben(registry)

@@ -27,6 +27,7 @@ from peerpouch.ports import (
     User,
     WriteResult,
     Written,
+    acting_for,
 )
 
 _PRIVATE: Final = "_local/peerpouch-"
@@ -164,7 +165,8 @@ class UsersGate(UserGate):
         hashed = [await self._hashed(doc) for doc in docs]
         if self._access.admin:
             return await super().bulk_docs(hashed, new_edits=new_edits, guard=self._judge_with(guard))
-        return await self._database.bulk_docs(hashed, guard=self._judge_with(guard))
+        with acting_for(self._principal):
+            return await self._database.bulk_docs(hashed, guard=self._judge_with(guard))
 
     async def _hashed(self, doc: Document) -> Document:
         password = doc.get("password")
