@@ -46,7 +46,7 @@ TABLE: dict[str, Layer] = {
     "query": _layer("errors ports core"),
     "js": _layer("errors ports core", "quickjs"),
     "remote": _layer("errors ports core exchange", "httpx2"),
-    "couchapi": _layer("errors ports core exchange", "starlette"),
+    "couchapi": _layer("errors ports core exchange"),
     "hub": _layer("errors ports core identity"),
     "transports": _layer("errors ports wire exchange", "aioice aiortc httpx2 webrtc"),
     "peers": _layer("errors ports core identity wire exchange"),
@@ -54,7 +54,7 @@ TABLE: dict[str, Layer] = {
     "node": _layer(
         "errors ports exchange core wire identity access storage replication archive query js remote couchapi hub "
         "transports peers jobs",
-        "httpx2 platformdirs starlette uvicorn uvloop",
+        "httpx2 platformdirs uvicorn uvloop",
     ),
     "peerpouch": _layer("errors ports node"),
     "cli": _layer("errors ports peerpouch", "click rich segno"),
