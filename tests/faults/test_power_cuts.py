@@ -71,6 +71,19 @@ async def test_an_acknowledged_write_survives_a_cut_at_any_moment(
     assert await cut_everywhere(disk, account, cuts, moments_of(disk, True)) == {}
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_an_acknowledged_write_survives_a_cut_just_before_and_after_every_sync(
+    disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = await record(disk, tmp_path / "test.db", monkeypatch)
+    moments = sorted({moment - before for moment in disk.syncs() for before in (0, 1)})
+    assert len(moments) > 100
+    cuts = tmp_path / "cuts"
+    cuts.mkdir()
+    assert await cut_everywhere(disk, account, cuts, moments) == {}
+
+
 async def test_without_syncs_writes_are_lost(disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configure = connections._configure
 
