@@ -17,6 +17,9 @@ from tests.interop.serving import Serving
 
 pytestmark = pytest.mark.slow
 
+PATIENCE = 3 * LIMIT
+"""Seconds: what was away for long is asked for once a minute at last, and a busy machine may miss one such minute."""
+
 
 def client(server: Serving) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(base_url=server.url, trust_env=False, timeout=LIMIT)
@@ -25,14 +28,14 @@ def client(server: Serving) -> httpx2.AsyncClient:
 async def until(condition: Callable[[], Coroutine[Any, Any, Any]], what: str) -> Any:
     """Wait for a condition; gives what it gave."""
     try:
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 found = await condition()
                 if found:
                     return found
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        raise AssertionError(f"Not in {LIMIT} seconds: {what}") from None
+        raise AssertionError(f"Not in {PATIENCE} seconds: {what}") from None
 
 
 async def has(server: Serving, doc_id: str) -> None:
@@ -56,7 +59,7 @@ async def test_a_server_ends_by_sigterm_with_its_exit_code(tmp_path: Path) -> No
         assert await server.end() == 143
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["ended", "killed"])
 async def test_both_ends_and_the_hub_restart_in_every_order_and_converge(
     tmp_path: Path, number: signal.Signals
