@@ -119,7 +119,7 @@ CASES: list[tuple[str, str, dict[str, Any], int, str, str | None]] = [
     ("POST", "/db/doc", {"body": {}}, 405, "method_not_allowed", "Only COPY,DELETE,GET,HEAD,PUT allowed"),
     ("PUT", "/_up", {}, 405, "method_not_allowed", "Only GET,HEAD allowed"),
     # what is not done here
-    ("GET", "/db/_changes?filter=_view&view=d/v", {}, 501, "not_implemented", None),
+    ("GET", "/db/_changes?filter=_view&view=d/v", {}, 404, "not_found", None),
     ("PUT", "/db/_purged_infos_limit", {"body": 5}, 501, "not_implemented", None),
 ]
 

@@ -240,9 +240,11 @@ class _Signals(SignalChannel):
 class Person:
     """A pool with shares. ``refuses`` maps a share to the reason; ``asked`` notes who asked for what."""
 
-    def __init__(self, hub: Hub, network: FakeNetwork, clock: Clock, key: bytes, limits: PoolLimits | None) -> None:
+    def __init__(
+        self, hub: Hub, network: FakeNetwork, clock: Clock, key: bytes, limits: PoolLimits | None, session: str
+    ) -> None:
         self.hub = hub
-        self.peer = Peer(key * 32, "session")
+        self.peer = Peer(key * 32, session)
         self.refuses: dict[str, str] = {}
         self.asked: list[tuple[Peer, str, Any]] = []
         self.served: list[tuple[Peer, str]] = []
@@ -293,8 +295,8 @@ class World:
         self.hub, self.network, self.clock = Hub(), FakeNetwork(), ManualClock()
         self.people: list[Person] = []
 
-    def person(self, key: bytes, limits: PoolLimits | None = None) -> Person:
-        person = Person(self.hub, self.network, self.clock, key, limits)
+    def person(self, key: bytes, limits: PoolLimits | None = None, session: str = "session") -> Person:
+        person = Person(self.hub, self.network, self.clock, key, limits, session)
         self.people.append(person)
         return person
 

@@ -527,3 +527,51 @@ async def test_a_body_that_stops_coming_is_given_up_too(world: World, monkeypatc
         async for chunk in response.aiter_raw():
             received.append(chunk)
     assert received == [b"one"]
+
+
+async def call_one_that_is_restarted_meanwhile(world: World) -> tuple[Any, Lease]:
+    """The restarted owner, and what was opened when its new session answered the call to the old one."""
+    old, bob = world.person(b"a"), world.person(b"b")
+    old.share("notes")
+    world.hub.deliver.clear()
+    calling = asyncio.create_task(bob.pool.connect("notes", timeout=20.0))
+    await until(lambda: world.hub.carried == 1)
+    new = world.person(b"a", session="after a restart")
+    new.share("notes")
+    world.hub.deliver.set()
+    lease = await calling
+    assert await get(lease) == 200
+    other = asyncio.create_task(bob.pool.connect("notes", timeout=20.0))
+    await settle()
+    if not other.done():
+        for _ in range(30):
+            await world.clock.advance(1.0)
+    return new, await other
+
+
+async def test_an_owner_restarted_while_it_is_called_is_connected_under_its_new_address(world: World) -> None:
+    new, lease = await call_one_that_is_restarted_meanwhile(world)
+    assert lease.peer == new.peer
+    assert await get(lease) == 200
+    assert len(new.pool._connections) == 1
+
+
+async def test_without_looking_again_the_next_use_waits_for_a_connection_that_is_there(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offer = Pool._offer
+
+    async def believing(self: Pool, connection: Any, *arguments: Any) -> Any:
+        async def same(share_id: str) -> Peer:
+            address: Peer = connection.address
+            return address
+
+        resolve, self._resolve = self._resolve, same
+        try:
+            return await offer(self, connection, *arguments)
+        finally:
+            self._resolve = resolve
+
+    monkeypatch.setattr(Pool, "_offer", believing)
+    with pytest.raises(PeerUnreachable, match="time limit ran out"):
+        await call_one_that_is_restarted_meanwhile(world)

@@ -42,6 +42,10 @@ T = TypeVar("T")
 _LOG = logging.getLogger("peerpouch.peers")
 
 
+class _Moved(PeerUnreachable):
+    """The share is served by another address than the one that was called."""
+
+
 class Pool:
     """Makes, shares, settles and closes the connections of one address.
 
@@ -109,16 +113,20 @@ class Pool:
     async def reach(self, share_id: str, info: Any, timeout: float, *, ask: bool) -> tuple[Connection, Any]:
         """The connection over which a share is open to us, entered as a user of it, and the sharer's info."""
         deadline = self._clock.monotonic() + timeout
-        address = await self._in_time(deadline, self._resolve(share_id), "the hub was read")
-        self._check_open()
-        if address == self.own:
-            raise BadRequest("This share is served by this very hub object: use its database directly.")
-        connection = self._enter(address, share_id)
-        try:
-            return connection, await self._open(connection, share_id, info, deadline, ask=ask)
-        except BaseException:
-            self.leave(connection, share_id)
-            raise
+        while True:
+            address = await self._in_time(deadline, self._resolve(share_id), "the hub was read")
+            self._check_open()
+            if address == self.own:
+                raise BadRequest("This share is served by this very hub object: use its database directly.")
+            connection = self._enter(address, share_id)
+            try:
+                return connection, await self._open(connection, share_id, info, deadline, ask=ask)
+            except _Moved:
+                self.leave(connection, share_id)
+                self._check_time(deadline, "the peer, which was restarted, was reached at its new address")
+            except BaseException:
+                self.leave(connection, share_id)
+                raise
 
     async def _open(self, connection: Connection, share_id: str, info: Any, deadline: float, *, ask: bool) -> Any:
         while True:
@@ -182,6 +190,10 @@ class Pool:
         try:
             body = {"share": share_id, "info": info, "sdp": pending.sdp}
             answer = await self._signals.signal(share_id, body, timeout=self._remaining(deadline))
+            # An owner that was restarted meanwhile answers from its new address: a connection to that must not be kept
+            # under the old one, or whoever looks for the new one later waits for a connection that is there already.
+            if await self._resolve(share_id) != connection.address:
+                raise _Moved("The peer was restarted while it was called.")
             sdp = answer.get("sdp")
             if sdp is None:
                 self.spawn(pending.abandon(), ending=True)
