@@ -40,8 +40,12 @@ class Person:
         return await (await self.find(name)).open(**options)
 
     async def find(self, name: str) -> peerpouch.SharedDatabase:
-        """Somebody's share in the listing."""
-        (share,) = [share for share in await self.hub.get_shared_databases() if share.name == name]
+        """Somebody's share in the listing, which it may take a moment to reach another hub object's feed."""
+
+        async def listed() -> list[peerpouch.SharedDatabase]:
+            return [share for share in await self.hub.get_shared_databases() if share.name == name]
+
+        (share,) = await eventually(listed)
         return share
 
 
