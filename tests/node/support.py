@@ -45,7 +45,8 @@ class Person:
         async def listed() -> list[peerpouch.SharedDatabase]:
             return [share for share in await self.hub.get_shared_databases() if share.name == name]
 
-        (share,) = await eventually(listed)
+        shares: list[peerpouch.SharedDatabase] = await eventually(listed)
+        (share,) = shares
         return share
 
 
