@@ -192,7 +192,8 @@ class Pool:
             answer = await self._signals.signal(share_id, body, timeout=self._remaining(deadline))
             # An owner that was restarted meanwhile answers from its new address: a connection to that must not be kept
             # under the old one, or whoever looks for the new one later waits for a connection that is there already.
-            if await self._resolve(share_id) != connection.address:
+            address = await self._in_time(deadline, self._resolve(share_id), "the hub was read again")
+            if address != connection.address:
                 raise _Moved("The peer was restarted while it was called.")
             sdp = answer.get("sdp")
             if sdp is None:
