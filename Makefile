@@ -5,10 +5,11 @@
 #   make test     every test             (make test ARGS='-k hub')
 #   make lint     lint, format and types
 #   make check    the same, and the quick tests
+#   make browser  the browser plugin: types, size and its own tests
 #   make bench    the figures            (make bench ONLY=bulk-write SHORT=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-node demo test lint check bench lock clean
+.PHONY: help setup setup-dev setup-node setup-browser browser demo test lint check bench lock clean
 
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -26,6 +27,8 @@ STAMP := $(VENV)/.stamp
 STAMP_DEV := $(VENV)/.stamp-dev
 NODE := tests/interop/node
 STAMP_NODE := $(NODE)/node_modules/.stamp
+BROWSER := browser
+STAMP_BROWSER := $(BROWSER)/node_modules/.stamp
 
 help:
 	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
@@ -33,6 +36,7 @@ help:
 setup: $(STAMP)
 setup-dev: $(STAMP_DEV)
 setup-node: $(STAMP_NODE)
+setup-browser: $(STAMP_BROWSER)
 
 $(BIN)/python:
 	@test -n '$(PYTHON)' || { echo 'peerpouch needs Python 3.11 or newer; none was found. Say where: make PYTHON=/path/to/python3' >&2; exit 1; }
@@ -57,9 +61,13 @@ $(STAMP_NODE): $(NODE)/package.json $(NODE)/package-lock.json
 	cd $(NODE) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# The tests with real PouchDB need Node; where there is none they are skipped, and say so.
+$(STAMP_BROWSER): $(BROWSER)/package.json $(BROWSER)/package-lock.json
+	cd $(BROWSER) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# The tests with real PouchDB and of the browser plugin need Node; where there is none they are skipped, and say so.
 ifneq ($(shell command -v npm 2>/dev/null),)
-WITH_NODE := $(STAMP_NODE)
+WITH_NODE := $(STAMP_NODE) $(STAMP_BROWSER)
 endif
 
 demo: $(STAMP)
@@ -67,6 +75,9 @@ demo: $(STAMP)
 
 test: $(STAMP_DEV) $(WITH_NODE)
 	$(BIN)/python -m pytest $(ARGS)
+
+browser: $(STAMP_BROWSER)
+	cd $(BROWSER) && npm run --silent check && npm test --silent
 
 lint: $(STAMP_DEV)
 	$(BIN)/ruff check .
@@ -86,4 +97,4 @@ lock:
 	$(COMPILE) --extra server --extra aiortc --extra js --group dev --constraints requirements.lock --output-file requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) $(NODE)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(NODE)/node_modules $(BROWSER)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
