@@ -54,6 +54,17 @@ class SessionKey:
     def __reduce__(self) -> NoReturn:
         raise TypeError("A session key is not to be copied or stored.")
 
+    def agree(self, other: bytes) -> bytes:
+        """The secret that this key and another public key have in common, to derive keys from.
+
+        Raises:
+            InvalidSignal: if the other is no key, or one of small order, which gives the same secret to everybody.
+        """
+        try:
+            return self._private.exchange(X25519PublicKey.from_public_bytes(other))
+        except ValueError:
+            raise InvalidSignal("The other side's key is not a valid X25519 key.") from None
+
     def open(self, box: bytes, *, purpose: str, associated: bytes) -> bytes:
         """The content of a box that was sealed to this key.
 
