@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
 from peerpouch.access.leaves import LeafReader, with_conflicts
-from peerpouch.access.selection import NUMBERED, Selection, read_summary
+from peerpouch.access.selection import END, Selection, numbered, read_summary
 from peerpouch.core.selector import compile_selector
 from peerpouch.errors import BadRequest, Forbidden
 from peerpouch.ports import (
@@ -26,8 +26,6 @@ from peerpouch.ports import (
 
 _PAGE: Final = 200
 """Changes of a page at most when they come with documents, which are held in memory together."""
-
-_END: Final = IndexPosition(NUMBERED + b"\xff" * 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +141,8 @@ class _Feed:
         while True:
             size = self._request.size
             rows = await self._rows(size)
+            if rows and not self._request.descending:
+                self._selection.read_on(self._position, _number(rows[-1]), len(rows))
             changes = await self._changes(rows)
             last = _number(rows[-1]) if rows else None
             if self._left is not None and len(changes) >= self._left:
@@ -173,14 +173,14 @@ class _Feed:
         self._caught_up = True
 
     async def _rows(self, size: int) -> list[IndexRow]:
-        start = IndexPosition(_key((self._since if self._request.descending else self._position) + 1))
-        end = _END if self._before is None else IndexPosition(_key(self._before))
+        start = IndexPosition(numbered((self._since if self._request.descending else self._position) + 1))
+        end = END if self._before is None else IndexPosition(numbered(self._before))
         return await self._selection.rows(start, end, descending=self._request.descending, limit=size)
 
     async def _page(self, changes: list[Change], last: int) -> ChangesPage:
         pending = 0
         if not self._request.descending:
-            pending = await self._selection.count(IndexPosition(_key(last + 1)), _END)
+            pending = await self._selection.pending(last)
         return ChangesPage(changes, self._selection.format_seq(last), pending)
 
     async def _changes(self, rows: list[IndexRow]) -> list[Change]:
@@ -192,7 +192,7 @@ class _Feed:
         by_id = {row.doc_id: row for row in rows}
         changes: list[Change] = []
         async with aclosing(self._reader.many(list(by_id))) as found:
-            async for doc_id, leaves in found:
+            async for doc_id, leaves, _ in found:
                 if not leaves:  # hidden since
                     continue
                 winner = leaves[0]
@@ -272,10 +272,6 @@ class _Waiting:
 
 async def _step(pages: AsyncIterator[ChangesPage]) -> ChangesPage:
     return await anext(pages)
-
-
-def _key(number: int) -> bytes:
-    return NUMBERED + min(number, 2**64 - 1).to_bytes(8, "big")
 
 
 def _number(row: IndexRow) -> int:

@@ -224,23 +224,19 @@ class GatedDatabase(GatedQueries, Database):
     ) -> AsyncIterator[RevisionResult]:
         self._require(METHODS["bulk_get"])
         start = 0
-        while start < len(requests):
-            if requests[start].id.startswith(LOCAL_PREFIX):
-                yield RevisionResult(requests[start].id, requests[start].rev, None, NotFound())
-                start += 1
-                continue
-            end = next(
-                (place for place in range(start, len(requests)) if requests[place].id.startswith(LOCAL_PREFIX)),
-                len(requests),
-            )
-            found = self._inner.bulk_get(requests[start:end], revs=revs, latest=latest, attachments=attachments)
-            try:
-                async for result in found:
-                    yield result
-                    self._require(METHODS["bulk_get"])
-            finally:
-                await _aclose(found)
-            start = end
+        for end in [*(at for at, each in enumerate(requests) if each.id.startswith(LOCAL_PREFIX)), len(requests)]:
+            if end > start:
+                found = self._inner.bulk_get(requests[start:end], revs=revs, latest=latest, attachments=attachments)
+                try:
+                    async for result in found:
+                        yield result
+                        if not self._open:
+                            raise self._ended(self._reason)
+                finally:
+                    await _aclose(found)
+            if end < len(requests):
+                yield RevisionResult(requests[end].id, requests[end].rev, None, NotFound())
+            start = end + 1
 
     async def revs_diff(self, revs: Mapping[str, Sequence[str]]) -> dict[str, RevsDiff]:
         self._require(METHODS["revs_diff"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from peerpouch.access.selection import Selection
 from peerpouch.core import revisions
@@ -12,6 +12,18 @@ from peerpouch.ports import AttachmentMode, Database, Document, RevisionRequest,
 
 _PART: Final = 256
 """Ids looked up in one step."""
+
+
+class Seen(NamedTuple):
+    """The visible leaves of a document, the winner first, with their histories, attachments as stubs.
+
+    Attributes:
+        size: About how many bytes each is as JSON; 0 where that is not known.
+    """
+
+    id: str
+    leaves: list[Document]
+    size: int
 
 
 class LeafReader:
@@ -23,28 +35,32 @@ class LeafReader:
 
     async def of(self, doc_id: str) -> list[Document]:
         """The visible leaves of one document, the winner first, with their histories, attachments as stubs."""
-        async for _, leaves in self.many([doc_id]):
-            return leaves
+        async for seen in self.many([doc_id]):
+            return seen.leaves
         return []
 
-    async def many(self, doc_ids: Sequence[str]) -> AsyncGenerator[tuple[str, list[Document]], None]:
+    async def many(self, doc_ids: Sequence[str]) -> AsyncGenerator[Seen, None]:
         """The visible leaves of documents, each named once; in order, empty where there are none."""
         for at in range(0, len(doc_ids), _PART):
             part = doc_ids[at : at + _PART]
             members = await self._selection.members(part)
-            wanted = [RevisionRequest(doc_id) for doc_id in part if doc_id in members]
-            results = self._database.bulk_get(wanted, revs=True)
+            results = self._database.bulk_get(
+                [RevisionRequest(doc_id) for doc_id in part if doc_id in members], revs=True
+            )
+            told, leaves, size = 0, list[Document](), 0
             try:
-                groups = _grouped(results) if wanted else None
-                for doc_id in part:
-                    if doc_id not in members or groups is None:
-                        yield doc_id, []
-                        continue
-                    found: list[RevisionResult] = await anext(groups, [])
-                    leaves = [result.doc for result in found if result.doc is not None]
-                    yield doc_id, self._selection.visible(leaves, member=True)
+                async for result in results:
+                    while part[told] != result.id:  # what came before belongs to the documents before this one
+                        yield Seen(part[told], self._selection.visible(leaves, member=True), size)
+                        told, leaves, size = told + 1, [], 0
+                    if result.doc is not None:
+                        leaves.append(result.doc)
+                        size = result.size
             finally:
                 await aclose(results)
+            for doc_id in part[told:]:
+                yield Seen(doc_id, self._selection.visible(leaves, member=True), size)
+                leaves, size = [], 0
 
     async def full(
         self, leaf: Document, attachments: AttachmentMode, atts_since: Sequence[str] | None = None
@@ -74,6 +90,8 @@ def cited(doc_id: str, leaves: list[Document], revs: Sequence[str] | None, *, la
         if not leaves:
             return [RevisionResult(doc_id, None, None, NotFound("missing"))]
         return [RevisionResult(doc_id, leaf["_rev"], leaf) for leaf in leaves]
+    if len(leaves) == 1 and revs == [leaves[0]["_rev"]]:  # as nearly always when a replicator asks
+        return [RevisionResult(doc_id, leaves[0]["_rev"], leaves[0])]
     results: list[RevisionResult] = []
     seen: set[str] = set()
     for rev in revs:
@@ -96,18 +114,6 @@ def with_conflicts(doc: Document, leaves: list[Document], conflicts: bool, delet
         doc["_conflicts"] = live
     if deleted_conflicts and gone:
         doc["_deleted_conflicts"] = gone
-
-
-async def _grouped(results: AsyncIterator[RevisionResult]) -> AsyncGenerator[list[RevisionResult], None]:
-    """Consecutive results of one document."""
-    group: list[RevisionResult] = []
-    async for result in results:
-        if group and group[0].id != result.id:
-            yield group
-            group = []
-        group.append(result)
-    if group:
-        yield group
 
 
 async def aclose(stream: AsyncIterator[object]) -> None:

@@ -167,16 +167,19 @@ class LimitedDatabase(LimitedQueries, Database):
                 last = request.id
                 at += 1
             async with aclosing(self._reader.many(list(part))) as found:
-                async for doc_id, leaves in found:
+                async for doc_id, leaves, size in found:
                     for request in part[doc_id]:
                         asked = None if request.rev is None else [request.rev]
                         for result in cited(doc_id, leaves, asked, latest=latest):
-                            if result.doc is not None:
-                                doc = await self._reader.full(result.doc, attachments, request.atts_since)
-                                if not revs:
-                                    doc.pop("_revisions", None)
-                                result = result._replace(doc=doc)
-                            yield result
+                            doc = result.doc
+                            if doc is None:
+                                yield result
+                                continue
+                            if attachments or len(part[doc_id]) > 1:
+                                doc = await self._reader.full(doc, attachments, request.atts_since)
+                            if not revs:
+                                doc.pop("_revisions", None)
+                            yield RevisionResult(doc_id, result.rev, doc, None, 0 if attachments else size)
 
     async def revs_diff(self, revs: Mapping[str, Sequence[str]]) -> dict[str, RevsDiff]:
         await self._selection.refresh()
@@ -186,7 +189,11 @@ class LimitedDatabase(LimitedQueries, Database):
                 revisions.parse(rev)
         result: dict[str, RevsDiff] = {}
         async with aclosing(self._reader.many(list(asked))) as found:
-            async for doc_id, leaves in found:
+            async for doc_id, leaves, _ in found:
+                if not leaves:
+                    if asked[doc_id]:
+                        result[doc_id] = {"missing": asked[doc_id]}
+                    continue
                 known = {rev for leaf in leaves for rev in ancestry(leaf)}
                 missing = [rev for rev in asked[doc_id] if rev not in known]
                 if missing:
@@ -287,7 +294,7 @@ class LimitedDatabase(LimitedQueries, Database):
     async def _listed(self, ids: list[str], options: _Listed) -> list[AllDocsRow]:
         found: dict[str, list[Document]] = {}
         async with aclosing(self._reader.many(list(dict.fromkeys(ids)))) as stream:
-            async for doc_id, leaves in stream:
+            async for doc_id, leaves, _ in stream:
                 found[doc_id] = leaves
         rows: list[AllDocsRow] = []
         for doc_id in ids:

@@ -258,7 +258,7 @@ class LimitedQueries(Queries):
         for doc_id, rev in links:
             wanted.setdefault(doc_id, set()).add(rev)
         async with aclosing(self._reader.many(list(wanted))) as found:
-            async for doc_id, leaves in found:
+            async for doc_id, leaves, _ in found:
                 for rev in wanted[doc_id]:
                     leaf = next((leaf for leaf in leaves if rev in (None, leaf["_rev"])), None)
                     if leaf is None or (leaf.get("_deleted") and rev is None):

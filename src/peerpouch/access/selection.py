@@ -19,7 +19,7 @@ The index numbers what is visible by itself: 1, 2, 3 and so on, a new number whe
 change. A visitor's sequences are these numbers, so neither they nor the gaps between them tell of hidden writes; nor
 does an edit of a hidden leaf show at a document that has visible ones too. The rows are::
 
-    key "m"            of every member
+    key "m"            of every member of which nothing is visible
     key "s" + number   of every member with visible leaves: "0" or, if all of them are deleted, "1", and then the
                        visible leaves, the winner first, separated by commas
     key "l" or "t"     of the same: at least one has content, or all are deleted
@@ -34,12 +34,13 @@ import asyncio
 import hashlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from peerpouch.core import jsonio, revisions
+from peerpouch.core.mango import All, AnyOf, Node, Not, parse_selector
 from peerpouch.core.selector import compile_selector
 from peerpouch.errors import BadRequest, DatabaseBusy, InvalidSelector, NotFound
 from peerpouch.ports import Change, Database, Document, IndexPosition, IndexRow, IndexStore, RevisionRequest, Seq
@@ -54,11 +55,17 @@ COUNTER: Final = b"n"
 NOBODY: Final = ""
 """The id under which the counter is kept; no document has it."""
 
+END: Final = IndexPosition(NUMBERED + b"\xff" * 9)
+"""After the last change."""
+
 _PAGE: Final = 500
 """Documents judged in one step: some milliseconds, in which the lock is held and the next visitor waits."""
 
 _KNOWN: Final = 50_000
 """Members remembered in memory, about 5 MB; a set that is full starts over."""
+
+_PLACES: Final = 256
+"""Places of the feed of which is remembered what comes after them: some for each visitor who is reading it."""
 
 _TRIES: Final = 8
 """Other processes that update the same index make an update start over; each of them brings it further."""
@@ -92,25 +99,32 @@ class Selection:
         self._documents = documents
         self._store = store
         self.select = dict(select)
-        self._test = compile_selector(select)
+        parsed = parse_selector(select)
+        self._test = compile_selector(parsed)
+        self._is_plain = not _looks_at_added(parsed)
         self.index = "access/" + hashlib.sha256(jsonio.canonical(self.select)).hexdigest()[:32]
         self._state: _State | None = None
         self._suffix = ""
         self._incarnation: str | None = None
         self._known: set[str] = set()
+        self._pending: dict[int, int] = {}
         self._lock = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
 
     def matches(self, doc: Document) -> bool:
         """Whether the selector matches a leaf's document. One that it fails on does not match."""
         try:
+            if self._is_plain:
+                return self._test(doc)
             return self._test({name: value for name, value in doc.items() if name not in _ADDED})
         except InvalidSelector as error:
             _LOG.warning("A document is not shared, because the selector of the share fails on it: %s", error.reason)
             return False
 
-    def visible(self, leaves: Iterable[Document], *, member: bool) -> list[Document]:
+    def visible(self, leaves: Sequence[Document], *, member: bool) -> list[Document]:
         """The visible ones of a document's leaves, the winner first; deleted ones are stripped."""
+        if len(leaves) == 1 and not leaves[0].get("_deleted"):  # as nearly all documents are
+            return [leaves[0]] if self.matches(leaves[0]) else []
         live: list[Document] = []
         gone: list[Document] = []
         for leaf in leaves:
@@ -178,6 +192,8 @@ class Selection:
         return self._state
 
     def _set_state(self, state: _State) -> None:
+        if self._state is None or self._state.counter != state.counter:
+            self._pending.clear()
         if self._state is None or self._state.epoch != state.epoch:
             origin = state.epoch + (self._incarnation or "").encode()
             self._suffix = hashlib.sha256(b"peerpouch sequence 1\0" + origin).hexdigest()[:16]
@@ -216,6 +232,7 @@ class Selection:
         if not await self._store.update_index(self.index, rows, since=old.upto, upto=new.upto):
             return False
         self._set_state(new)
+        self._remember(rows)
         return True
 
     async def _leaves(self, changes: Sequence[Change]) -> dict[str, list[Document]]:
@@ -250,21 +267,20 @@ class Selection:
         counter = state.counter
         for doc_id, leaves in found.items():
             before = old.get(doc_id)
-            member = (
-                before is not None
-                or doc_id in also
-                or any(not leaf.get("_deleted") and self.matches(leaf) for leaf in leaves)
-            )
-            if not member:
-                continue
-            value = _summary(self.visible(leaves, member=True))
+            visible = self.visible(leaves, member=True)
+            if before is None and doc_id not in also and (not visible or visible[0].get("_deleted")):
+                continue  # it is no member: no leaf matches
+            value = _summary(visible)
             if before is not None and value == next((v for key, v in before if key[:1] == NUMBERED), None):
                 continue
-            new: Rows = [(MEMBER, None)]
-            if value is not None:
+            if value is None:
+                rows[doc_id] = [(MEMBER, None)]
+            else:
                 counter += 1
-                new += [(NUMBERED + counter.to_bytes(8, "big"), value), (DELETED if value[:1] == b"1" else LIVE, None)]
-            rows[doc_id] = new
+                rows[doc_id] = [
+                    (numbered(counter), value),
+                    (DELETED if value[:1] == b"1" else LIVE, None),
+                ]
         return rows, counter
 
     # -- asking it; after a refresh
@@ -313,11 +329,18 @@ class Selection:
         unknown = [doc_id for doc_id in doc_ids if doc_id not in self._known]
         if unknown:
             rows = await self._read(lambda: self._store.index_rows_of(self.index, unknown))
-            if len(self._known) + len(rows) > _KNOWN:
-                self._known.clear()
-                return {*rows, *(doc_id for doc_id in doc_ids if doc_id not in unknown)} - {NOBODY}
-            self._known.update(doc_id for doc_id in rows if doc_id != NOBODY)
-        return {doc_id for doc_id in doc_ids if doc_id in self._known}
+            # Asked before it is remembered, which may make room by forgetting all.
+            found = {doc_id for doc_id in doc_ids if doc_id in self._known or doc_id in rows} - {NOBODY}
+            self._remember(rows)
+            return found
+        return set(doc_ids)
+
+    def _remember(self, members: Mapping[str, object]) -> None:
+        if len(self._known) + len(members) > _KNOWN:
+            self._known.clear()
+        if len(members) <= _KNOWN:
+            self._known.update(members)
+            self._known.discard(NOBODY)
 
     async def number_of(self, doc_id: str) -> int:
         """The number of a document's last visible change; 0 if nothing of it is visible."""
@@ -339,6 +362,26 @@ class Selection:
         """How many rows there are from ``start`` up to (not including) ``end``."""
         return await self._read(lambda: self._store.count_index(self.index, start=start, end=end))
 
+    async def pending(self, number: int) -> int:
+        """How many visible changes come after this number."""
+        left = self._pending.get(number)
+        if left is None:
+            left = await self.count(IndexPosition(numbered(number + 1)), END)
+            self._note_pending(number, left)
+        return left
+
+    def read_on(self, start: int, end: int, changes: int) -> None:
+        """Say that so many changes come after ``start`` up to and with ``end``, so that what comes after that need
+        not be counted: a feed that is read page by page would count nearly all of it at every page."""
+        left = self._pending.get(start)
+        if left is not None:
+            self._note_pending(end, max(0, left - changes))
+
+    def _note_pending(self, number: int, left: int) -> None:
+        if len(self._pending) >= _PLACES:
+            self._pending.clear()
+        self._pending[number] = left
+
     async def _read(self, ask: Callable[[], Awaitable[T]]) -> T:
         try:
             return await ask()
@@ -347,6 +390,20 @@ class Selection:
                 self._state = None
                 await self._advance()
             return await ask()
+
+
+def numbered(number: int) -> bytes:
+    """The key of a change's row; greater numbers than can be have the key after all."""
+    return NUMBERED + min(number, 2**64 - 1).to_bytes(8, "big")
+
+
+def _looks_at_added(node: Node) -> bool:
+    """Whether a selector looks at :data:`_ADDED` fields, or at a document as a whole."""
+    if isinstance(node, (All, AnyOf)):
+        return any(map(_looks_at_added, node.parts))
+    if isinstance(node, Not):
+        return _looks_at_added(node.part)
+    return not node.path or node.path[0] in _ADDED
 
 
 def strip(leaf: Document) -> Document:

@@ -27,8 +27,12 @@ from peerpouch.ports import Database, Document, Guard, Proposal, RevisionRequest
 HIDDEN: Final = "A document with this id can't be written by you."
 UNMATCHED: Final = "This document is not one of those that are shared with you."
 
-_PART: Final = 128
-"""Documents looked at in one step: their leaves are held in memory together."""
+_PART: Final = 500
+"""Documents written in one transaction: a replicator's batch. Of the leaves that they join only what is said of
+attachments is held in memory."""
+
+_Stubs = Mapping[str, Any]
+"""What a document says of attachments, by their names."""
 
 
 class Writer:
@@ -79,17 +83,19 @@ class Writer:
         await self._record(docs, results, members)
         return [result for result in results if result is not None]
 
-    async def _visible(self, ids: list[str], members: set[str]) -> dict[str, list[Document]]:
-        """The visible leaves of those documents that exist."""
-        found: dict[str, list[Document]] = {}
+    async def _visible(self, ids: list[str], members: set[str]) -> dict[str, list[_Stubs]]:
+        """What the visible leaves of those documents that exist say of attachments."""
+        found: dict[str, list[_Stubs]] = {}
         results = self._database.bulk_get([RevisionRequest(doc_id) for doc_id in ids])
         try:
             async for result in results:
                 if result.doc is not None:
-                    found.setdefault(result.id, []).append(result.doc)
+                    visible = found.setdefault(result.id, [])
+                    for leaf in self._selection.visible([result.doc], member=result.id in members):
+                        visible.append(leaf.get("_attachments") or {})
         finally:
             await aclose(results)
-        return {doc_id: self._selection.visible(leaves, member=doc_id in members) for doc_id, leaves in found.items()}
+        return found
 
     async def _record(self, docs: Sequence[Document], results: Sequence[WriteResult | None], members: set[str]) -> None:
         """Whoever deleted what nobody had seen shall see its own deletion, or it could never write that id again."""
@@ -109,7 +115,7 @@ class _Judge:
         self,
         selection: Selection,
         members: set[str],
-        stubs: Mapping[str | None, Mapping[str, Any]],
+        stubs: Mapping[str | None, _Stubs],
         new_edits: bool,
         guard: Guard | None,
     ) -> None:
@@ -132,13 +138,12 @@ class _Judge:
                 _check_history(new, leaves, visible)
         if not new.get("_deleted") and not self._selection.matches(new):
             raise Forbidden(UNMATCHED)
-        kept = {name: item for name, item in (new.get("_attachments") or {}).items() if name in self._asked(new)}
-        _check_stubs(new["_id"], kept, visible)
+        asked = self._stubs.get(new["_id"])
+        if asked:
+            kept = {name: item for name, item in (new.get("_attachments") or {}).items() if name in asked}
+            _check_stubs(new["_id"], kept, [leaf.get("_attachments") or {} for leaf in visible])
         if self._guard is not None:
             self._guard(replace(proposal, leaves=lambda: visible))
-
-    def _asked(self, new: Document) -> Mapping[str, Any]:
-        return self._stubs.get(new["_id"], {})
 
     def _check_parent(self, proposal: Proposal, visible: list[Document]) -> None:
         """A parent that can't be seen is as wrong as one that does not exist."""
@@ -155,25 +160,25 @@ def _check_history(new: Document, leaves: list[Document], visible: list[Document
         raise Forbidden(HIDDEN)
 
 
-def _refusal(doc: Document, visible: Mapping[str, list[Document]]) -> PeerPouchError | None:
+def _refusal(doc: Document, visible: Mapping[str, list[_Stubs]]) -> PeerPouchError | None:
     """What is wrong with a document whatever else it says; see the module."""
     doc_id = _id_of(doc)
     if doc_id is None:
         return None
-    leaves = visible.get(doc_id)
-    if leaves is not None and not leaves:
+    there = visible.get(doc_id)
+    if there is not None and not there:
         return Forbidden(HIDDEN)
     try:
-        _check_stubs(doc_id, _stubs(doc), leaves or [])
+        _check_stubs(doc_id, _stubs(doc), there or [])
     except MissingStub as error:
         return error
     return None
 
 
-def _check_stubs(doc_id: str, stubs: Mapping[str, Any], visible: list[Document]) -> None:
+def _check_stubs(doc_id: str, stubs: _Stubs, visible: list[_Stubs]) -> None:
     for name, stub in stubs.items():
         digest = stub.get("digest")
-        here = [item for leaf in visible if (item := (leaf.get("_attachments") or {}).get(name)) is not None]
+        here = [item for leaf in visible if (item := leaf.get(name)) is not None]
         if not any(digest in (None, item["digest"]) for item in here):
             # In storage's words, so that nothing tells which of the two it was.
             raise MissingStub(f"Document {doc_id!r} has no attachment {name!r} that the stub could stand for.")

@@ -10,17 +10,31 @@ import apsw
 
 from peerpouch.errors import NotFound
 from peerpouch.ports import Documents, IndexPosition, IndexRow, IndexState, IndexStore, Seq
-from peerpouch.storage.connections import fetch, fetch_one
+from peerpouch.storage.connections import fetch, fetch_one, gather
 from peerpouch.storage.engine import Engine
 
 _DROP_STEP = 5000  # rows deleted in one transaction: some milliseconds
 # Without statistics SQLite would take the primary key, and read the whole index for each document.
 _IDS = 128  # ids in one statement
+_MANY = ", ".join("?" * _IDS)
 _ROWS_OF = (
-    "SELECT doc_id, key, value FROM index_rows INDEXED BY index_rows_by_doc "
-    f"WHERE number = ? AND doc_id IN ({', '.join('?' * _IDS)})"
+    "SELECT doc_id, key, ordinal, value FROM index_rows INDEXED BY index_rows_by_doc "
+    f"WHERE number = ? AND doc_id IN ({_MANY}) LIMIT -1"
 )
 _REMOVE = "DELETE FROM index_rows INDEXED BY index_rows_by_doc WHERE doc_id = ? AND number = ?"
+_REMOVE_MANY = f"DELETE FROM index_rows INDEXED BY index_rows_by_doc WHERE number = ? AND doc_id IN ({_MANY})"
+_ROWS = 500  # rows in one statement
+_INSERT_MANY = f"INSERT INTO index_rows VALUES {', '.join(['(?, ?, ?, ?, ?)'] * _ROWS)}"
+_INSERT = "INSERT INTO index_rows VALUES (?, ?, ?, ?, ?)"
+# A longer value is read by itself, so that 1,000 rows are a text of no more than 8 MB.
+_SMALL = 4096
+_COLUMNS = (
+    "json_quote(doc_id)",
+    "'\"' || hex(key) || '\"'",
+    "ordinal",
+    f"CASE WHEN value IS NULL THEN 'null' WHEN length(value) <= {_SMALL} THEN '\"' || hex(value) || '\"' "
+    "ELSE 'true' END",
+)
 
 
 class StoredIndexes(Documents, IndexStore, ABC):
@@ -66,15 +80,16 @@ class StoredIndexes(Documents, IndexStore, ABC):
         limit: int = 1000,
     ) -> list[IndexRow]:
         def read(connection: apsw.Connection) -> list[IndexRow]:
-            where, bindings = _range(_number(connection, index), start, end)
+            number = _number(connection, index)
+            where, bindings = _range(number, start, end)
             order = "DESC" if descending else "ASC"
-            rows = fetch(
+            return _gathered(
                 connection,
+                number,
                 f"SELECT key, doc_id, ordinal, value FROM index_rows WHERE {where} "
                 f"ORDER BY key {order}, doc_id {order}, ordinal {order} LIMIT ? OFFSET ?",
                 [*bindings, limit, skip],
             )
-            return list(map(IndexRow._make, rows))
 
         return await self._engine.read(read)
 
@@ -95,8 +110,8 @@ class StoredIndexes(Documents, IndexStore, ABC):
             for offset in range(0, len(doc_ids), _IDS):
                 part: list[str | None] = [*doc_ids[offset : offset + _IDS]]
                 part += [None] * (_IDS - len(part))  # so that one statement is prepared, and then kept
-                for doc_id, key, value in fetch(connection, _ROWS_OF, [number, *part]):
-                    found.setdefault(doc_id, []).append((key, value))
+                for row in _gathered(connection, number, _ROWS_OF, [number, *part]):
+                    found.setdefault(row.doc_id, []).append((row.key, row.value))
             for rows in found.values():
                 rows.sort(key=lambda row: row[0])
             return found
@@ -148,7 +163,10 @@ def forget_document(connection: apsw.Connection, doc_id: str) -> None:
 def _replace(connection: apsw.Connection, number: int, rows: Mapping[str, Sequence[tuple[bytes, bytes | None]]]) -> int:
     """Gives by how many rows the index grew."""
     before = connection.total_changes()
-    connection.executemany(_REMOVE, [(doc_id, number) for doc_id in rows])
+    ids: list[str | None] = [*rows]
+    for offset in range(0, len(ids), _IDS):
+        part = ids[offset : offset + _IDS]
+        connection.execute(_REMOVE_MANY, [number, *part, *[None] * (_IDS - len(part))])
     removed = connection.total_changes() - before
     items = [
         (number, key, doc_id, ordinal, value)
@@ -156,8 +174,30 @@ def _replace(connection: apsw.Connection, number: int, rows: Mapping[str, Sequen
         for ordinal, (key, value) in enumerate(pairs)
     ]
     items.sort(key=lambda item: item[1])  # in the order of the table, so that neighbours are written together
-    connection.executemany("INSERT INTO index_rows VALUES (?, ?, ?, ?, ?)", items)
+    # Each statement gives up the interpreter's lock and waits for it again; see `gather`.
+    whole = len(items) - len(items) % _ROWS
+    for offset in range(0, whole, _ROWS):
+        connection.execute(_INSERT_MANY, [value for item in items[offset : offset + _ROWS] for value in item])
+    connection.executemany(_INSERT, items[whole:])
     return len(items) - removed
+
+
+def _gathered(connection: apsw.Connection, number: int, source: str, bindings: Sequence[Any]) -> list[IndexRow]:
+    """The rows of an index that a query gives."""
+    rows: list[IndexRow] = []
+    for doc_id, key, ordinal, value in gather(connection, _COLUMNS, source, bindings):
+        found_key = bytes.fromhex(key)
+        found = None if value is None else b""
+        if value is True:
+            (found,) = fetch_one(
+                connection,
+                "SELECT value FROM index_rows WHERE number = ? AND key = ? AND doc_id = ? AND ordinal = ?",
+                (number, found_key, doc_id, ordinal),
+            )
+        elif value:
+            found = bytes.fromhex(value)
+        rows.append(IndexRow(found_key, doc_id, ordinal, found))
+    return rows
 
 
 def _number(connection: apsw.Connection, index: str) -> int:

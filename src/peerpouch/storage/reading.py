@@ -174,12 +174,16 @@ def bulk_get_page(
     """
     page = requests[:_LOOKUP]
     known, share = _winners(connection, page, revs)
+    absent = _absent(connection, [request.id for request in page if request.id not in known])
     results: list[RevisionResult] = []
     size = 0
     for n, request in enumerate(page, 1):
         doc = known.pop(request.id, None)  # once: no two results may share parts
         if doc is not None and (request.rev is None or request.rev == doc["_rev"]):
             results.append(RevisionResult(request.id, doc["_rev"], doc, None, share))
+            continue
+        if request.id in absent:
+            results.append(RevisionResult(request.id, request.rev, None, NotFound("missing")))
             continue
         found, cost = bulk_get_one(connection, request, revs=revs, latest=latest, attachments=attachments)
         results += found
@@ -207,6 +211,19 @@ def _winners(
     except ValueError:
         return {}, 0  # one of them is damaged: read by itself, it is named
     return {doc["_id"]: doc for doc in docs}, size // max(1, len(docs))
+
+
+def _absent(connection: apsw.Connection, ids: Sequence[str]) -> set[str]:
+    """Those of the ids that no document has, where it saves statements to know."""
+    if len(ids) < 2:
+        return set()
+    if not any_between(connection, ids):
+        return set(ids)
+    marks, bindings = placeholders(ids, (16, _LOOKUP))
+    found, _ = gather_values(
+        connection, "json_quote(id)", f"SELECT id FROM docs WHERE id IN ({marks}) LIMIT -1", bindings
+    )
+    return {*ids} - {*found}
 
 
 def find_attachment(connection: apsw.Connection, doc_id: str, name: str, rev: str | None) -> tuple[Any, ...]:

@@ -398,7 +398,8 @@ class _BatchWriter:
             }
 
         def leaves() -> list[Document]:
-            stored = StoredDocument.find(self.connection, edit.id)
+            # A round has each id once, so a document that had no row when it began has none yet.
+            stored = None if head is None else StoredDocument.find(self.connection, edit.id)
             if stored is None:
                 return []
             return [doc for rev in stored.leaf_revs() if (doc := stored.read(rev)) is not None]
