@@ -51,7 +51,7 @@ async def test_one_visitor_neither_sees_nor_overwrites_anothers(database: Any) -
 async def test_without_a_separate_key_one_visitor_reads_anothers(
     database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("peerpouch.access.gate._visitor", lambda principal: b"everybody")
+    monkeypatch.setattr("peerpouch.access.gate.remembered_by", lambda principal: b"everybody")
     mine = GatedDatabase(database, Peer(b"k" * 32, "s"), Access(), name="share")
     theirs = GatedDatabase(database, Peer(b"b" * 32, "s"), Access(), name="share")
     await mine.put({"_id": "_local/c", "of": "me"})

@@ -275,3 +275,14 @@ async def test_a_visitor_of_bulk_get_that_mixes_documents_gets_them_in_order(gat
         ("visible", True), ("hidden", False), ("visible", True),
         ("visible", True), ("deleted", True), ("absent", False),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("access", [Access(), Access(write=False), Access(select=RED)], ids=["all", "read", "limited"])
+@pytest.mark.parametrize("new_edits", [True, False])
+async def test_what_is_no_document_is_refused_beside_its_neighbours(access: Access, new_edits: bool) -> None:
+    async with made() as world:
+        wrong: list[Any] = [7, None, ["_id"], "text"]
+        good = {"_id": "good", "_rev": "1-a", "team": "red"} if not new_edits else {"_id": "good", "team": "red"}
+        results = await world.visit(access).bulk_docs([*wrong, good], new_edits=new_edits)
+        assert all(isinstance(result, WriteFailure) for result in results[:4])
+        assert isinstance(results[4], Written) is access.write

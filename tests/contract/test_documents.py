@@ -161,6 +161,21 @@ class TestRefusals:
         with pytest.raises(InvalidDocumentId):
             await database.put({"_id": doc_id})
 
+    @pytest.mark.parametrize("letter", ["x", "%", "\u00e9", "\U0001f426"])
+    async def test_the_longest_id_and_name_can_be_read_back_and_longer_ones_are_refused(
+        self, database: Documents, letter: str
+    ) -> None:
+        size = len(letter.encode())
+        doc_id, name = letter * (4096 // size), letter * (1024 // size)
+        written = await database.put_attachment(doc_id, name, b"data", content_type="text/plain")
+        assert await (await database.get_attachment(doc_id, name, rev=written.rev)).read() == b"data"
+        assert (await database.get(doc_id))["_id"] == doc_id
+        with pytest.raises(InvalidDocumentId, match="4,096"):
+            await database.put({"_id": doc_id + letter})
+        with pytest.raises(BadRequest, match="1,024"):
+            await database.put_attachment("a", name + letter, b"data", content_type="text/plain")
+        await database.remove(doc_id, written.rev)
+
     @pytest.mark.parametrize("field", ["_x", "_attachment", "_"])
     async def test_reserved_fields(self, database: Documents, field: str) -> None:
         with pytest.raises(InvalidDocument):

@@ -310,6 +310,30 @@ async def test_a_path_is_opened_for_sharing_and_closed_after_it(tmp_path: Path) 
             assert await _has(database, "a")
 
 
+async def test_a_copy_of_a_shared_database_is_not_shared_in_its_place_unless_it_was_made_another_one(
+    tmp_path: Path,
+) -> None:
+    async with people(tmp_path, "alice", "bob") as (alice, bob):
+        notes = await alice.database()
+        assert isinstance(notes, peerpouch.LocalDatabase) and notes.path is not None
+        await notes.put({"_id": "a"})
+        await notes.backup(tmp_path / "copy.db")
+        await notes.backup(tmp_path / "other.db", as_new=True)
+        first = await alice.hub.share_database(notes, name="notes")
+        with pytest.raises(BadRequest, match="copy"):
+            await alice.hub.share_database(tmp_path / "copy.db", name="a copy")
+        other = await alice.hub.share_database(tmp_path / "other.db", name="another")
+        assert other.id != first.id
+        async with await bob.open("notes") as one, await bob.open("another") as two:
+            assert await one.get("a") == await two.get("a")
+        # By another handle, or another spelling of its path, it is the same one, whose rules are changed.
+        again = await alice.hub.share_database(notes.path.parent / "." / notes.path.name, name="renamed")
+        assert again.id == first.id
+        # What is not shared any more may make room for its copy.
+        await alice.hub.unshare_database(again)
+        assert (await alice.hub.share_database(tmp_path / "copy.db", name="notes")).id == first.id
+
+
 async def test_changing_the_access_of_a_share_acts_at_once(tmp_path: Path) -> None:
     async with people(tmp_path, "alice", "bob") as (alice, bob):
         notes = await alice.database()

@@ -321,6 +321,13 @@ class TestBackup:
         assert found == expected
         assert sorted(item.name for item in tmp_path.iterdir() if "backup" in item.name) == ["backup.db"]
 
+    async def test_a_backup_may_be_made_another_database(self, database: Storage, tmp_path: Path) -> None:
+        await fill(database)
+        await database.backup(tmp_path / "new.db", as_new=True)
+        async with await Storage.open(tmp_path / "new.db") as copy:
+            assert await copy.id() != await database.id()
+            assert await everything(copy) == await everything(database)
+
 
 class TestCompaction:
     async def test_space_is_given_back_and_nothing_else_changes(self, path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Literal
 
-from peerpouch.access.guests import GuestDocs
+from peerpouch.access.guests import GuestDocs, remembered_by
 from peerpouch.access.limited import LimitedDatabase, select_from
 from peerpouch.access.queries import QUERY_METHODS, GatedQueries
 from peerpouch.access.selection import Selection
@@ -22,7 +22,6 @@ from peerpouch.ports import (
     AllDocs,
     AllDocsHead,
     AllDocsRow,
-    Anonymous,
     Attachment,
     AttachmentMode,
     Changes,
@@ -32,15 +31,12 @@ from peerpouch.ports import (
     DatabaseInfo,
     Document,
     Guard,
-    Owner,
-    Peer,
     Principal,
     Proposal,
     RevisionRequest,
     RevisionResult,
     RevsDiff,
     Seq,
-    User,
     WriteFailure,
     WriteResult,
     acting_for,
@@ -114,7 +110,7 @@ class GatedDatabase(GatedQueries, Database):
         self._principal = principal
         self._judge = None if access.validate is None else Validation(access.validate, visitor or principal)
         self._name = name
-        self._guest = GuestDocs(database, _visitor(principal) + bytes.fromhex(access.fingerprint))
+        self._guest = GuestDocs(database, remembered_by(principal) + bytes.fromhex(access.fingerprint))
         self._feeds: set[Changes] = set()
         self._ended: type[PeerPouchError] = DatabaseClosed
         self._reason: str | None = None
@@ -408,7 +404,8 @@ class GatedDatabase(GatedQueries, Database):
         results: list[WriteResult | None] = [None] * len(docs)
         passed: list[int] = []
         for place, doc in enumerate(docs):
-            doc_id = doc.get("_id")
+            # What is no object is refused by the database, which says so.
+            doc_id = _field(doc, "_id")
             if isinstance(doc_id, str) and doc_id.startswith(LOCAL_PREFIX):
                 results[place] = await self._put_local(doc)
                 continue
@@ -416,7 +413,7 @@ class GatedDatabase(GatedQueries, Database):
             if refusal is None:
                 passed.append(place)
             else:
-                results[place] = WriteFailure(str(doc_id or ""), refusal, None if new_edits else doc.get("_rev"))
+                results[place] = WriteFailure(str(doc_id or ""), refusal, None if new_edits else _field(doc, "_rev"))
         if passed:
             judge = _both(guard, self._judge)
             wanted = [docs[place] for place in passed]
@@ -463,19 +460,6 @@ class GatedDatabase(GatedQueries, Database):
         await self._inner.destroy()
 
 
-def _visitor(principal: Principal) -> bytes:
-    """What a visitor is remembered by: for a peer its key, so that its next session finds what this one left."""
-    match principal:
-        case Peer(key=key):
-            return b"peer\0" + key
-        case User(name=name):
-            return b"user\0" + name.encode() + b"\0"
-        case Anonymous():
-            return b"anonymous\0"
-        case Owner():
-            return b"owner\0"
-
-
 def _both(first: Guard | None, second: Guard | None) -> Guard | None:
     if first is None or second is None:
         return first or second
@@ -485,6 +469,10 @@ def _both(first: Guard | None, second: Guard | None) -> Guard | None:
         second(proposal)
 
     return judge
+
+
+def _field(doc: object, name: str) -> Any:
+    return doc.get(name) if isinstance(doc, dict) else None
 
 
 def _not_local(doc_id: str) -> None:

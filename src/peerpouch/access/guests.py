@@ -17,7 +17,7 @@ from typing import Any, Final
 from peerpouch.core import jsonio
 from peerpouch.core.policy import LOCAL_PREFIX
 from peerpouch.errors import Conflict, InvalidDocument, InvalidDocumentId, NotFound, TooLarge
-from peerpouch.ports import Document, Documents, Written
+from peerpouch.ports import Anonymous, Document, Documents, Owner, Peer, Principal, User, Written
 
 MAX_DOCS: Final = 32
 """Documents of one visitor. A replication keeps one on each side; a different filter is a different replication."""
@@ -158,3 +158,16 @@ def _bounded(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     while sum(sizes) > MAX_BYTES:
         del entries[0], sizes[0]
     return entries
+
+
+def remembered_by(principal: Principal) -> bytes:
+    """What a visitor is remembered by: for a peer its key, so that its next session finds what this one left."""
+    match principal:
+        case Peer(key=key):
+            return b"peer\0" + key
+        case User(name=name):
+            return b"user\0" + name.encode() + b"\0"
+        case Anonymous():
+            return b"anonymous\0"
+        case Owner():
+            return b"owner\0"

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from peerpouch.core.policy import Access
@@ -25,7 +26,7 @@ from peerpouch.identity.encoding import from_text, to_text
 from peerpouch.identity.invites import TOKEN_SIZE, Invite
 from peerpouch.identity.keys import PublicKey, read_fingerprint
 from peerpouch.node.invitations import Invitations
-from peerpouch.ports import IndexStore, Peer
+from peerpouch.ports import Database, IndexStore, Peer
 
 _LOG = logging.getLogger("peerpouch")
 
@@ -205,3 +206,13 @@ def check_database(database: object, access: AnyAccess) -> None:
             "An access with select or validate needs a database in a file of this machine; replicate it into one, and "
             "share that."
         )
+
+
+def same_database(one: Database, other: Database) -> bool:
+    """Whether two databases of one uuid are one and the same, and not a copy of each other."""
+    if one is other or one.name == other.name:
+        return True
+    try:
+        return Path(one.name).samefile(other.name)
+    except (OSError, ValueError):
+        return False

@@ -30,7 +30,7 @@ from peerpouch.identity.contacts import Contacts, Trust
 from peerpouch.identity.invites import Invite
 from peerpouch.identity.keys import Identity, PublicKey
 from peerpouch.node import doors, ice, targets
-from peerpouch.node.doors import AnyAccess, AnyPeer, Door, check_database
+from peerpouch.node.doors import AnyAccess, AnyPeer, Door, check_database, same_database
 from peerpouch.node.invitations import Invitations
 from peerpouch.node.registry import Served, ShareRegistry
 from peerpouch.node.remotes import RemoteShare
@@ -224,7 +224,7 @@ class Meeting(ABC):
         invites: then only the invited may come.
 
         Raises:
-            BadRequest: the name, the info or the access is not allowed.
+            BadRequest: the name, the info or the access is not allowed; or a copy of the database is shared already.
             NotSupported: no WebRTC engine is installed; or the access has a selector or ``validate``, and the
                 database is not in a file of this machine.
             HubUnreachable: the hub can't be written.
@@ -268,6 +268,11 @@ class Meeting(ABC):
         share_id = self._client.share_id(uuid)
         share = OwnShare(Served(share_id, database, door), name=name, info=info, hub=self, owned=owned)
         before = self._shares.get(share_id)
+        if before is not None and not same_database(before.database, database):
+            raise BadRequest(
+                f"{database.name} is a copy of {before.database.name}, which is shared here already, and both would be "
+                "one share. Unshare that first, or make the copy a database of its own: peerpouch backup --as-new."
+            )
         # Served before it is published: whoever finds it can open it.
         self._shares[share_id] = share
         self._registry.add(share.served)

@@ -20,6 +20,13 @@ from peerpouch.storage.schema import ATTACHMENTS, DELETED, EXACT
 MAX_DOCUMENT_SIZE = 8_000_000
 """CouchDB's default limit for a document without its attachments, in bytes of JSON."""
 
+MAX_ID = 4096
+"""Bytes of a document's id. Percent-encoded, each may become three; with the longest name of an attachment behind it,
+it must fit the head of a request on a channel, which has 16 KiB: what can be written can be read there too."""
+
+MAX_NAME = 1024
+"""Bytes of an attachment's name, for the same reason."""
+
 # What CouchDB and PouchDB add to documents that are read. It is dropped from documents that are written.
 _DROPPED = frozenset(
     {"_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq", "_rev_tree"},
@@ -159,6 +166,18 @@ def check_id(doc_id: Any) -> str:
     return doc_id
 
 
+def check_new_id(doc_id: Any) -> str:
+    """The id, if a document that is written may have it. One that is too long can still be read, in an older file.
+
+    Raises:
+        InvalidDocumentId
+    """
+    checked = check_id(doc_id)
+    if len(checked) * 4 > MAX_ID and len(checked.encode()) > MAX_ID:
+        raise InvalidDocumentId(f"A document id has at most {MAX_ID:,} bytes; {checked[:20]!r}… has more.")
+    return checked
+
+
 def prepare(
     doc: dict[str, Any],
     new_edits: bool,
@@ -176,7 +195,7 @@ def prepare(
     """
     if type(doc) is not dict:
         raise InvalidDocument(f"A document must be an object, not {type(doc).__name__}.")
-    doc_id = make_id() if new_edits and "_id" not in doc else check_id(doc.get("_id"))
+    doc_id = make_id() if new_edits and "_id" not in doc else check_new_id(doc.get("_id"))
     body = doc.copy()
     body.pop("_id", None)
     body.pop("_attachments", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -188,8 +189,11 @@ def _checkpoint(connection: apsw.Connection) -> None:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-async def backup(engine: Engine, target: Path) -> None:
+async def backup(engine: Engine, target: Path, *, as_new: bool) -> None:
     """Write a consistent, compact copy to a new file.
+
+    Args:
+        as_new: Give it a uuid of its own.
 
     Raises:
         DatabaseExists, StorageError
@@ -205,7 +209,7 @@ async def backup(engine: Engine, target: Path) -> None:
             # In one snapshot, which a copy page by page could not have while others write.
             connection.execute("PRAGMA query_only = OFF")
             connection.execute("VACUUM INTO ?", (str(unfinished),))
-            _estrange(unfinished)
+            _estrange(unfinished, as_new)
             unfinished.rename(target)
         finally:
             connection.execute(f"PRAGMA query_only = {restricted}")
@@ -214,14 +218,17 @@ async def backup(engine: Engine, target: Path) -> None:
     await engine.read(job, snapshot=False)
 
 
-def _estrange(copy: Path) -> None:
+def _estrange(copy: Path, as_new: bool) -> None:
     """Make a copy take sequences of its own when it is opened, even under the inode of the original.
 
     The commit also syncs the file, which VACUUM INTO does not.
     """
     connection = apsw.Connection(str(copy))
     try:
-        connection.execute("INSERT OR REPLACE INTO meta VALUES ('inode', 0)")
+        with connection:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('inode', 0)")
+            if as_new:
+                connection.execute("UPDATE meta SET value = ? WHERE name = 'uuid'", (secrets.token_hex(16),))
     finally:
         connection.close()
 

@@ -456,17 +456,17 @@ class Storage(StoredIndexes):
         """
         return await self._engine.read(checking.check)
 
-    async def backup(self, path: str | Path) -> None:
-        """Write a consistent copy of the database, as it is now, to a new file; others go on reading and writing.
+    async def backup(self, path: str | Path, *, as_new: bool = False) -> None:
+        """Write a consistent copy, with sequences of its own, to a new file; others go on reading and writing.
 
-        The copy is a database of its own history: it has this one's uuid, and gets sequences of its own when it is
-        opened.
+        Args:
+            as_new: Make it another database, with a uuid of its own. Else the copy is to be put in this one's place.
 
         Raises:
             DatabaseExists: when there is a file already.
             DiskFull, StorageError
         """
-        await maintenance.backup(self._engine, Path(path))
+        await maintenance.backup(self._engine, Path(path), as_new=as_new)
 
     async def close(self) -> None:
         if self._watch is not None:

@@ -22,7 +22,7 @@ from peerpouch.errors import BadRequest, InvalidDocument, NotFound, RangeNotSati
 from peerpouch.ports import Attachment
 from peerpouch.storage import contents
 from peerpouch.storage.contents import CHUNK, MAX_CONTENT, Gunzip
-from peerpouch.storage.edits import AttachmentEdit, NewAttachment, Stub
+from peerpouch.storage.edits import MAX_NAME, AttachmentEdit, NewAttachment, Stub
 from peerpouch.storage.engine import Engine
 
 _IN_MEMORY = 1024 * 1024
@@ -100,6 +100,8 @@ class Intake:
                 pass
 
     async def _one(self, doc_id: Any, name: Any, item: Any) -> AttachmentEdit:
+        if type(name) is str and len(name.encode(errors="replace")) > MAX_NAME:
+            raise InvalidDocument(f"The name of an attachment has at most {MAX_NAME:,} bytes; {name[:20]!r}… has more.")
         where = f"Attachment {name!r} of document {doc_id!r}"
         if type(name) is not str or not name or name.startswith("_"):
             raise InvalidDocument(f"{where}: its name must be text that does not start with an underscore.")
