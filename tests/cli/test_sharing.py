@@ -33,6 +33,12 @@ async def test_a_share_is_listed_synchronised_and_withdrawn_at_ctrl_c(folder: Pa
         synced = await run(folder, "bob", "sync", "copy.db", "Notes", "--hub", "hub.db", "--json")
         assert synced.code == 0, synced.err
         assert (synced.json["push"]["docs_written"], synced.json["pull"]["docs_written"]) == (1, 50)
+        assert "connection" not in synced.json
+        verbose = ("--verbose", "--compression", "on")
+        synced = await run(folder, "bob", "sync", "copy.db", "Notes", "--hub", "hub.db", "--json", *verbose)
+        connection = synced.json["connection"]
+        assert connection["path"] and connection["received"] > 0 and connection["extra"]["compressed"] > 0
+        assert "round trip" in synced.err and connection["local"] in synced.err
         opened = await line(share)
         assert opened["opened_by"] != shared["fingerprint"]
 

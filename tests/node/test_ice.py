@@ -29,6 +29,16 @@ def test_the_default_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ice.parse(None) == [IceServer(("stun:a.org",)), IceServer(("stun:b.org",))]
 
 
+def test_the_variable_takes_servers_with_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = '["stun:a.org", {"urls": "turn:example.org", "username": "ann", "credential": "secret"}]'
+    monkeypatch.setenv(ice.VARIABLE, given)
+    assert ice.parse(None) == [IceServer(("stun:a.org",)), TURN]
+    for bad in ("[", "[7]", '[{"urls": "http://x"}]'):
+        monkeypatch.setenv(ice.VARIABLE, bad)
+        with pytest.raises(BadRequest):
+            ice.parse(None)
+
+
 async def test_servers_can_be_fetched_for_each_connection() -> None:
     async def fetch() -> list[ice.IceServerLike]:
         return ["stun:example.org", TURN]

@@ -116,6 +116,17 @@ async def test_a_refusal_comes_back_as_the_same_error() -> None:
             await open_share(Answering(error.status, jsonio.dumps(error.as_json())), "notes", None)
 
 
+async def test_a_compressed_answer_is_a_protocol_error() -> None:
+    class Compressed(Answering):
+        async def handle_async_request(self, request: Request) -> Response:
+            response = await super().handle_async_request(request)
+            response.headers["content-encoding"] = "gzip"
+            return response
+
+    with pytest.raises(ProtocolError, match="compressed"):
+        await open_share(Compressed(200, b'{"ok": true}'), "notes", None)
+
+
 @pytest.mark.parametrize(
     ("status", "content"),
     [(200, b"[]"), (200, b"not json"), (500, b""), (200, b'"' + b"x" * control.MAX_BODY + b'"'), (401, b"{}")],

@@ -15,7 +15,7 @@ from peerpouch.ports import ASGIApp, Clock, Peer
 from peerpouch.transports.webrtc import RTCOptions, WebRTC
 from peerpouch.transports.webrtc.engine import Engine, EngineChannel, EngineConnection, PathStats
 from peerpouch.transports.webrtc.link import PeerLink
-from peerpouch.wire import Limits
+from peerpouch.wire import Choice, Limits
 
 #: Multiplies every time limit of these tests.
 SCALE = float(os.environ.get("PEERPOUCH_TEST_TIMEOUT_SCALE", "1"))
@@ -220,11 +220,12 @@ async def linked(
     app_of_a: ASGIApp | None = None,
     clock: Clock | None = None,
     limits: Limits | None = None,
+    compression: Choice = "auto",
 ) -> AsyncIterator[Linked]:
     """Alice (``a``, the offerer) and Bob (``b``), who serves ``app``, over loopback."""
     options = RTCOptions(loopback=True)
-    one = WebRTC(options, engine=engine_named(engines[0]), clock=clock, limits=limits)
-    two = WebRTC(options, engine=engine_named(engines[1]), clock=clock, limits=limits)
+    one = WebRTC(options, engine=engine_named(engines[0]), clock=clock, limits=limits, compression=compression)
+    two = WebRTC(options, engine=engine_named(engines[1]), clock=clock, limits=limits, compression=compression)
     offer = await one.offer(app_of_a or app, BOB)
     answer = await two.answer(offer.sdp, app, ALICE)
     a, b = await asyncio.gather(offer.connect(answer.sdp, timeout=20 * SCALE), answer.connect(timeout=20 * SCALE))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from peerpouch.cli.display import ProgressView, States, amount, say, summary, write_json
@@ -46,11 +48,12 @@ async def _replicate(source: str, target: str, *, live: bool, as_json: bool) -> 
     return finish({"replicated": result}, as_json=as_json)
 
 
-def finish(results: dict[str, ReplicationProgress], *, as_json: bool) -> int:
-    """Say what replications did; gives the exit code: failure where a document was refused."""
+def finish(results: dict[str, ReplicationProgress], *, as_json: bool, **extra: Any) -> int:
+    """Say what replications did, to scripts with what else is given; gives the exit code: failure where a document was
+    refused."""
     if as_json:
         shown = {label: summary(result) for label, result in results.items()}
-        write_json(next(iter(shown.values())) if len(shown) == 1 else shown)
+        write_json(next(iter(shown.values())) if len(shown) == 1 else {**shown, **extra})
     else:
         for label, result in results.items():
             seconds = (result.ended or result.started) - result.started

@@ -95,6 +95,25 @@ hub_option = click.option(
     help="Where shares are announced: a database file, or the URL of a database.",
 )
 
+
+def network_options(command: Function) -> Function:
+    """``--relay`` and ``--compression``, for commands that connect to peers."""
+    relay = click.option("--relay", is_flag=True, help="Connect by TURN servers only: peers don't learn your address.")
+    compression = click.option(
+        "--compression",
+        type=click.Choice(["auto", "on", "off"]),
+        default="auto",
+        show_default=True,
+        help="Compress JSON on its way to peers: where it helps, always or never.",
+    )
+    return relay(compression(command))
+
+
+def network(relay: bool, compression: str) -> dict[str, Any]:
+    """What :func:`network_options` gave, as ``peerpouch.Hub`` and ``peerpouch.open`` take it."""
+    return {"ice_transport_policy": "relay" if relay else "all", "compression": compression}
+
+
 identity_option = click.option(
     "--identity",
     "identity",

@@ -12,7 +12,7 @@ import click
 from peerpouch.cli.databases import json_value
 from peerpouch.cli.display import say, write_json
 from peerpouch.cli.invites import seconds, show_code
-from peerpouch.cli.running import hub_option, identity_option, json_option, run
+from peerpouch.cli.running import hub_option, identity_option, json_option, network, network_options, run
 
 if TYPE_CHECKING:
     import peerpouch
@@ -40,6 +40,8 @@ class _Asked:
     expires: float | None
     with_credentials: bool
     identity: str | None
+    relay: bool
+    compression: str
     as_json: bool
 
 
@@ -58,6 +60,7 @@ class _Asked:
 @click.option("--expires", metavar="TIME", callback=seconds, help="With --invite: for how long, such as 90m or 1d.")
 @click.option("--with-credentials", is_flag=True, help="With --invite: put the hub's name and password into it.")
 @identity_option
+@network_options
 @json_option
 def command(**options: Any) -> None:
     """Share a database file with other people, until Ctrl-C.
@@ -84,7 +87,10 @@ async def _share(asked: _Asked) -> None:
 
     own = peerpouch.Identity.load(asked.identity)
     restricted = asked.invite or bool(asked.peers)
-    async with peerpouch.open(asked.file, create=False) as database, peerpouch.Hub(asked.hub, identity=own) as meeting:
+    async with (
+        peerpouch.open(asked.file, create=False) as database,
+        peerpouch.Hub(asked.hub, identity=own, **network(asked.relay, asked.compression)) as meeting,
+    ):
         share = await meeting.share_database(
             database,
             name=asked.name,

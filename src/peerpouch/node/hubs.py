@@ -26,7 +26,7 @@ class Hub(Meeting):
     __doc__ = Meeting.__doc__
 
     async def _open_target(self, target: str | os.PathLike[str]) -> Database:
-        return await _open(target, visit=_Asked(identity=self._wanted_identity, ice_servers=self._ice_servers))
+        return await _open(target, visit=_Asked(identity=self._wanted_identity, network=_Network(*self._network)))
 
 
 def open(
@@ -38,6 +38,8 @@ def open(
     confirm: bool = False,
     timeout: float | None = None,
     ice_servers: ice.IceServersLike = None,
+    ice_transport_policy: Literal["all", "relay"] = "all",
+    compression: Literal["auto", "on", "off"] = "auto",
     create: bool = True,
     durability: Durability = "full",
     auto_compaction: bool = False,
@@ -54,7 +56,7 @@ def open(
         confirm: For a share: open it also if its name was first opened under another key, and remember this key.
         identity: For a share: in whose name; by default the user's own.
         timeout: Seconds. For a share: to connect, now and after a loss. For a URL: for each step of a request.
-        ice_servers: For a share: as for :class:`Hub`.
+        ice_servers, ice_transport_policy, compression: For a share: as for :class:`Hub`.
         create: For a path: make the file when there is none.
         durability: For a path. ``"full"``: what was acknowledged survives a power cut; ``"normal"``: a killed process.
         validate: For a path: let ``validate_doc_update`` of its design documents judge what is written through this
@@ -79,7 +81,9 @@ def open(
         partial(
             _open,
             target,
-            visit=_Asked(info, identity, contacts, confirm, timeout, ice_servers),
+            visit=_Asked(
+                info, identity, contacts, confirm, timeout, _Network(ice_servers, ice_transport_policy, compression)
+            ),
             create=create,
             durability=durability,
             auto_compaction=auto_compaction,
@@ -87,6 +91,14 @@ def open(
             validate=validate,
         )
     )
+
+
+class _Network(NamedTuple):
+    """How peers are connected."""
+
+    ice_servers: ice.IceServersLike = None
+    ice_transport_policy: Literal["all", "relay"] = "all"
+    compression: Literal["auto", "on", "off"] = "auto"
 
 
 class _Asked(NamedTuple):
@@ -97,7 +109,7 @@ class _Asked(NamedTuple):
     contacts: Contacts | None = None
     confirm: bool = False
     timeout: float | None = None
-    ice_servers: ice.IceServersLike = None
+    network: _Network = _Network()
 
 
 _PLAINLY: Final = _Asked()
@@ -139,7 +151,7 @@ class _Visit(Hub):
     """A hub object that only opens shares: it makes no file where a hub should be."""
 
     async def _open_target(self, target: str | os.PathLike[str]) -> Database:
-        asked = _Asked(identity=self._wanted_identity, ice_servers=self._ice_servers)
+        asked = _Asked(identity=self._wanted_identity, network=_Network(*self._network))
         return await _open(target, visit=asked, create=False)
 
 
@@ -174,10 +186,10 @@ async def _open_share(share_id: str, hub_address: str, asked: _Asked, invite: In
     own = await load_identity(asked.identity)
     key = (asyncio.get_running_loop(), hub_target.label, own.key.raw)
     # What was asked for on purpose makes a session of its own.
-    shared = asked.ice_servers is None and asked.contacts is None
+    shared = asked.network == _Network() and asked.contacts is None
     session = _sessions.get(key) if shared else None
     if session is None:
-        visit = _Visit(hub_target.address, identity=own, contacts=asked.contacts, ice_servers=asked.ice_servers)
+        visit = _Visit(hub_target.address, identity=own, contacts=asked.contacts, **asked.network._asdict())
         session = _Session(visit, asyncio.ensure_future(visit.__aenter__()))
         if shared:
             _sessions[key] = session

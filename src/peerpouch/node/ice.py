@@ -6,7 +6,8 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from peerpouch.errors import BadRequest
+from peerpouch.core import jsonio
+from peerpouch.errors import BadRequest, InvalidJSON
 from peerpouch.transports.webrtc.engine import IceServer, IceServers
 
 DEFAULT: Final = "stun:stun.l.google.com:19302"
@@ -14,7 +15,8 @@ DEFAULT: Final = "stun:stun.l.google.com:19302"
 address and the time, and nothing of peers, shares or data. ``ice_servers=[]`` turns it off."""
 
 VARIABLE: Final = "PEERPOUCH_ICE_SERVERS"
-"""An environment variable with URLs, separated by spaces, in place of the default; ``none`` for none."""
+"""An environment variable in place of the default: URLs, separated by spaces; a JSON array of W3C's mappings, for
+servers with a name and password; or ``none`` for none."""
 
 IceServerLike = IceServer | str | Mapping[str, Any]
 """An :class:`IceServer`, a URL such as ``stun:host:port``, or a mapping with W3C's ``urls, username, credential``."""
@@ -37,11 +39,23 @@ def parse(servers: IceServersLike) -> IceServers:
 
         return fetched
     if servers is None:
-        given = os.environ.get(VARIABLE, DEFAULT).split()
-        servers = [] if given == ["none"] else given
+        servers = _given(os.environ.get(VARIABLE, DEFAULT))
     if isinstance(servers, str):
         raise BadRequest("ice_servers is a list of servers, not a string.")
     return [_parse_one(server) for server in servers]
+
+
+def _given(text: str) -> Sequence[IceServerLike]:
+    if not text.lstrip().startswith("["):
+        urls = text.split()
+        return [] if urls == ["none"] else urls
+    try:
+        servers = jsonio.loads(text)
+    except InvalidJSON:
+        servers = None
+    if not isinstance(servers, list) or not all(isinstance(server, (str, dict)) for server in servers):
+        raise BadRequest(f"{VARIABLE} is not a JSON array of ICE servers.")
+    return servers
 
 
 def _parse_one(server: IceServerLike) -> IceServer:

@@ -65,6 +65,8 @@ class Meeting(ABC):
         ice_servers: STUN and TURN servers: URLs, W3C's mappings, or an asynchronous function that fetches them;
             ``[]`` for none. The default is one public STUN server, see :mod:`peerpouch.node.ice`.
         ice_transport_policy: ``"relay"`` connects by TURN servers only, which hides one's address from peers.
+        compression: Whether JSON is compressed on its way to peers: ``"auto"``, where it is measured that this makes it
+            faster; ``"on"``; ``"off"``. Each side decides for what it sends.
         engine: The WebRTC engine, ``"wrtc"`` or ``"aiortc"``; by default the first that is installed.
         transport: What makes peer connections, in place of WebRTC.
         clock: Time, for leases and limits.
@@ -78,6 +80,7 @@ class Meeting(ABC):
         contacts: Contacts | None = None,
         ice_servers: ice.IceServersLike = None,
         ice_transport_policy: Literal["all", "relay"] = "all",
+        compression: Literal["auto", "on", "off"] = "auto",
         engine: str | None = None,
         transport: PeerTransport | None = None,
         clock: Clock | None = None,
@@ -85,11 +88,11 @@ class Meeting(ABC):
         self._target = target
         self._wanted_identity = identity
         self._contacts = Contacts() if contacts is None else contacts
-        self._ice_servers = ice_servers
+        self._network = (ice_servers, ice_transport_policy, compression)
         self._clock = SystemClock() if clock is None else clock
         if transport is None:
             options = RTCOptions(ice_servers=ice.parse(ice_servers), policy=ice_transport_policy)
-            transport = WebRTC(options, engine=engine, clock=self._clock)
+            transport = WebRTC(options, engine=engine, clock=self._clock, compression=compression)
         self._transport = transport
         self.label = target.name if isinstance(target, Database) else targets.parse(target).label
         """What the hub is called in a ``dbname``: its path, or its URL without credentials."""

@@ -155,6 +155,8 @@ async def _call(exchange: Exchange, method: str, action: str, message: Document 
     response = await exchange.handle_async_request(request)
     body = b""
     try:
+        if "content-encoding" in response.headers:
+            raise ProtocolError("The peer's answer to a control request is compressed, which it never is.")
         async for chunk in response.aiter_bytes():
             body += chunk
             if len(body) > MAX_BODY:

@@ -38,6 +38,13 @@ class LinkStats:
         path: ``"direct"``, ``"reflexive"`` or ``"relayed"``; ``local`` and ``remote`` are the candidates' addresses.
         round_trip: Seconds.
         sent, received: Bytes of channel messages.
+        sending, receiving: The same in bytes per second, over the last three seconds.
+        streams: Requests under way, in both directions.
+        engine: Its name.
+        extra: What else is known: ``wire_sent`` and ``wire_received`` (bytes on the path, with headers,
+            acknowledgements and retransmissions, which no engine counts by themselves), ``packets_sent`` and
+            ``packets_received``; ``drain_rate`` (bytes per second that the path took when it was busy) and ``mark``
+            (bytes that may wait in the engine); ``uncompressed`` and ``compressed`` (bytes of bodies before and after).
     """
 
     path: str | None
@@ -48,6 +55,8 @@ class LinkStats:
     received: int
     streams: int
     engine: str
+    sending: float = 0.0
+    receiving: float = 0.0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 

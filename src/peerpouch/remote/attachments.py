@@ -12,6 +12,7 @@ from peerpouch.errors import BadRequest, NotFound, ProtocolError, RangeNotSatisf
 from peerpouch.exchange import Response
 from peerpouch.ports import Attachment, AttachmentData, Written
 from peerpouch.remote.client import Client, cut_off, document_path, quote_part
+from peerpouch.remote.decoding import decoded
 
 SMALL = 64 * 1024
 """Bytes that are read at once, so that the connection is free at once: reading them costs less than holding it."""
@@ -133,7 +134,7 @@ async def _clipped(
     at = begin
     try:
         if at < stop:
-            async with aclosing(response.aiter_bytes() if decode else response.aiter_raw()) as chunks:
+            async with aclosing(decoded(response) if decode else response.aiter_raw()) as chunks:
                 async for chunk in chunks:
                     first, at = at, at + len(chunk)
                     if at > start:

@@ -24,6 +24,7 @@ from peerpouch.errors import (
     from_response,
 )
 from peerpouch.exchange import AsyncByteStream, Exchange, Request, Response
+from peerpouch.remote.decoding import decoded
 
 MAX_ANSWER = 64 * 1024 * 1024
 """Bytes of an answer that may hold several documents. A request for many that runs into it is made again for fewer."""
@@ -229,7 +230,7 @@ class Client:
         """
         body: list[bytes] = []
         size = 0
-        async with aclosing(response.aiter_bytes()) as chunks:
+        async with aclosing(decoded(response)) as chunks:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > limit:
@@ -307,7 +308,7 @@ class Client:
     async def chunks(self, response: Response) -> AsyncGenerator[bytes, None]:
         """The decoded body as it comes; closes the response at the end, or when closed."""
         try:
-            async with aclosing(response.aiter_bytes()) as chunks:
+            async with aclosing(decoded(response)) as chunks:
                 async for chunk in chunks:
                     yield chunk
             if self.closed:

@@ -3,6 +3,7 @@
 ``docs/protocol/channel.md`` specifies the bytes.
 """
 
+from .coding import Choice, Compression, Packer
 from .connection import Connection
 from .events import (
     DataReceived,
@@ -14,22 +15,26 @@ from .events import (
     StreamReset,
     WentAway,
 )
-from .frames import Code, Header, RequestHead, ResponseHead
+from .frames import Code, Feature, Header, RequestHead, ResponseHead
 from .limits import Limits
 from .liveness import Liveness, Verdict
 from .pacing import Pacer
 from .states import State
 
 __all__ = [
+    "Choice",
     "Code",
+    "Compression",
     "Connection",
     "DataReceived",
     "Event",
+    "Feature",
     "Header",
     "Limits",
     "Liveness",
     "Opened",
     "Pacer",
+    "Packer",
     "PongReceived",
     "RequestHead",
     "RequestReceived",

@@ -62,7 +62,7 @@ class Connection(StreamTable):
     Args:
         offerer: Whether this end made the offer. It opens odd streams, the other end even ones.
         limits: What this end takes and keeps.
-        features: A bit mask that the other end is told; no bit has a meaning in version 1.
+        features: What the other end is told, of :class:`~peerpouch.wire.frames.Feature`.
     """
 
     def __init__(self, *, offerer: bool, limits: Limits | None = None, features: int = 0) -> None:

@@ -66,6 +66,13 @@ class Setting(IntEnum):
     FEATURES = 6
 
 
+class Feature(IntFlag):
+    """What an end can do beyond the least, as bits of the setting FEATURES. Unknown ones are ignored."""
+
+    #: What it serves takes requests whose body of JSON is gzipped.
+    GZIP = 1
+
+
 class Code(IntEnum):
     """Why a stream was reset or a connection closed."""
 

@@ -21,6 +21,8 @@ _LARGEST_MARK = 1 * MIB
 #: Seconds over which the rate is measured at least; round trips, because acknowledgements come in bursts.
 _WINDOW = 0.05
 _ROUND_TRIPS = 2
+#: Seconds after which a rate says nothing any more: the path may be another one.
+_STALE = 30.0
 
 
 class Pacer:
@@ -32,6 +34,7 @@ class Pacer:
         #: Bytes per second that the path took when it was busy; nothing until it was.
         self.rate: float | None = None
         self.round_trip = 0.0
+        self._measured = 0.0
         self._sent = 0
         self._since: tuple[float, int] | None = None
         self._full = False
@@ -54,6 +57,10 @@ class Pacer:
             return 0
         return min(room, self.turn)
 
+    def recent_rate(self, now: float) -> float | None:
+        """:attr:`rate`, unless it was measured long ago."""
+        return self.rate if now - self._measured <= _STALE else None
+
     @property
     def low(self) -> int:
         """The queue's size at which to fill it again."""
@@ -73,6 +80,7 @@ class Pacer:
         elapsed = now - began
         if elapsed >= max(_WINDOW, _ROUND_TRIPS * self.round_trip):
             self.rate = (drained - before) / elapsed
+            self._measured = now
             self.mark = min(max(int(self.rate * DELAY), _LEAST_MARK), _LARGEST_MARK)
             self.turn = min(max(int(self.rate * TURN), SMALLEST_BULK), LARGEST_MESSAGE)
             self._since = (now, drained)

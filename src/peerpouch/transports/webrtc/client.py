@@ -11,6 +11,7 @@ import httpx2
 from peerpouch.errors import PeerPouchError, PeerUnreachable, ProtocolError, TooLarge, TooManyRequests
 from peerpouch.exchange import AsyncByteStream, Exchange, Request, Response
 from peerpouch.wire import Code, RequestHead, ResponseHead, StreamReset
+from peerpouch.wire.coding import packed, request_may_be_packed
 
 from ..asgi import end_to_end
 from .streams import StreamEnd, Streams
@@ -38,13 +39,17 @@ class ChannelExchange(Exchange):
         body = _whole_body(request)
         call = Call(self._link)
         await self._link.slot()
+        if body != b"" and self._link.peer_takes_gzip and request_may_be_packed(head):
+            call.packer = self._link.packer()
+            if call.packer is not None:
+                head = RequestHead(head.method, head.path, packed(headers))
         self._link.open(call, head, bodiless=body == b"")
         try:
-            if body:
+            if body and call.packer is None:
                 # All of it is in memory already, so there is nothing to gain from waiting for room.
                 self._link.send(call.stream, body, end=True)
-            elif body is None:
-                call.task = asyncio.create_task(call.send_body(request), name="request body")
+            elif body != b"":
+                call.task = asyncio.create_task(call.send_body(request, body), name="request body")
             response = await call.response()
         except BaseException:
             call.abandon()
@@ -63,9 +68,12 @@ class Call(StreamEnd):
         """Wait for the head of the response."""
         return await self._head
 
-    async def send_body(self, request: Request) -> None:
-        """Send a body that is made while it is sent."""
+    async def send_body(self, request: Request, whole: bytes | None) -> None:
+        """Send a body that is made, or compressed, while it is sent."""
         try:
+            if whole is not None:
+                await self.send(whole, end=True)
+                return
             if not isinstance(request.stream, AsyncIterable):
                 raise TypeError("The body of a request over a data channel must be asynchronous.")
             async for chunk in request.stream:

@@ -25,14 +25,18 @@ from peerpouch.errors import ConnectionFailed, PeerPouchError, PeerUnreachable, 
 from peerpouch.exchange import Exchange
 from peerpouch.ports import ASGIApp, Clock, Link, LinkStats, Peer
 from peerpouch.wire import (
+    Choice,
     Code,
+    Compression,
     Connection,
     DataReceived,
     Event,
+    Feature,
     Limits,
     Liveness,
     Opened,
     Pacer,
+    Packer,
     PongReceived,
     RequestHead,
     RequestReceived,
@@ -46,6 +50,7 @@ from peerpouch.wire import (
 
 from .client import ChannelExchange
 from .engine import EngineChannel, EngineConnection
+from .meter import Meter
 from .server import Serving
 from .streams import StreamEnd, Streams, anew, wake
 
@@ -68,6 +73,7 @@ class PeerLink(Link, Streams):
         clock: For heartbeats and round trips.
         name: The engine's name.
         limits: What the peer may do.
+        compression: Whether bodies of JSON are compressed.
     """
 
     def __init__(
@@ -81,14 +87,18 @@ class PeerLink(Link, Streams):
         clock: Clock,
         name: str,
         limits: Limits | None = None,
+        compression: Choice = "auto",
     ) -> None:
         loop = asyncio.get_running_loop()
         self.peer = peer
-        self.connection = Connection(offerer=offerer, limits=limits)
+        self.connection = Connection(offerer=offerer, limits=limits, features=Feature.GZIP)
         self._engine, self._channel, self._engine_name = engine, channel, name
         self._app = app
         self._clock = clock
         self._pacer = Pacer()
+        self._compression = Compression(compression)
+        self._peer_features = 0
+        self._meter = Meter(clock.monotonic())
         self._liveness = Liveness(clock.monotonic())
         self._exchange = ChannelExchange(self)
         self._ends: dict[int, StreamEnd] = {}
@@ -139,6 +149,7 @@ class PeerLink(Link, Streams):
 
     async def stats(self) -> LinkStats:
         path = await self._engine.path()
+        sending, receiving = self._meter.rates(self._clock.monotonic(), self._sent, self._received)
         kinds = {path.local_type, path.remote_type}
         kind = "relayed" if "relay" in kinds else "reflexive" if kinds & {"srflx", "prflx"} else "direct"
         return LinkStats(
@@ -150,7 +161,15 @@ class PeerLink(Link, Streams):
             received=self._received,
             streams=self.connection.streams,
             engine=self._engine_name,
-            extra={**path.extra, "drain_rate": self._pacer.rate, "mark": self._pacer.mark},
+            sending=sending,
+            receiving=receiving,
+            extra={
+                **path.extra,
+                "drain_rate": self._pacer.rate,
+                "mark": self._pacer.mark,
+                "uncompressed": self._compression.taken,
+                "compressed": self._compression.given,
+            },
         )
 
     # For the stream ends
@@ -182,6 +201,20 @@ class PeerLink(Link, Streams):
         room = self.connection.send_data(stream, data, end=end)
         self._schedule()
         return room
+
+    @property
+    def peer_takes_gzip(self) -> bool:
+        return bool(self._peer_features & Feature.GZIP)
+
+    def packer(self) -> Packer | None:
+        rate = self._pacer.recent_rate(self._clock.monotonic())
+        return self._compression.packer(rate, self.connection.round_trip)
+
+    def now(self) -> float:
+        return self._clock.monotonic()
+
+    def packed(self, taken: int, given: int, seconds: float) -> None:
+        self._compression.learn(taken, given, seconds)
 
     def consumed(self, stream: int, size: int) -> None:
         self.connection.consumed(stream, size, self._clock.monotonic())
@@ -275,6 +308,7 @@ class PeerLink(Link, Streams):
         elif isinstance(event, Opened):
             # Learn the round trip while no queue is in the way: windows are sized by it.
             self.connection.ping(self._clock.monotonic())
+            self._peer_features = event.features
             wake(self._opened)
         else:
             self._on_went_away(event)
@@ -296,6 +330,7 @@ class PeerLink(Link, Streams):
         received = 0
         while True:
             now = self._clock.monotonic()
+            self._meter.note(now, self._sent, self._received)
             verdict = self._liveness.check(now)
             if verdict is Verdict.DEAD:
                 self.end(PeerUnreachable(f"The peer was silent for {self._liveness.patience:g} seconds."))

@@ -10,6 +10,7 @@ from typing import Any
 from peerpouch.errors import PeerPouchError, TooLarge
 from peerpouch.ports import ASGIApp, Peer
 from peerpouch.wire import Code, RequestReceived, ResponseHead, StreamReset
+from peerpouch.wire.coding import packed, response_may_be_packed
 
 from ..asgi import ClientGone, http_scope, response_body, response_start
 from .streams import StreamEnd, Streams
@@ -28,6 +29,7 @@ class Serving(StreamEnd):
         self._started = False
         self._complete = False
         self._gone = asyncio.Event()
+        self._request = event.head
         method, target = event.head.method.decode(), event.head.path
         scope = http_scope(method, target, event.head.headers, peer, scheme="https")
         self.task = asyncio.create_task(self._run(app, scope), name=f"{method} {scope['path']}")
@@ -81,8 +83,13 @@ class Serving(StreamEnd):
             raise ClientGone("The peer does not wait for the response any more.")
         if not self._started:
             status, headers = response_start(message)
+            head = ResponseHead(status, headers)
+            if response_may_be_packed(self._request, head):
+                self.packer = self.link.packer()
+                if self.packer is not None:
+                    head = ResponseHead(status, packed(headers))
             try:
-                self.link.respond(self, ResponseHead(status, headers))
+                self.link.respond(self, head)
             except TooLarge as error:
                 raise PeerPouchError(f"The head of a response is too large: {error.reason}") from error
             self._started = True

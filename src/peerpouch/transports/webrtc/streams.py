@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 
 from peerpouch.errors import PeerPouchError
-from peerpouch.wire import Code, RequestHead, ResponseHead, StreamReset
+from peerpouch.wire import Code, Packer, RequestHead, ResponseHead, StreamReset
 
 
 class Streams(ABC):
@@ -37,6 +37,23 @@ class Streams(ABC):
     def send(self, stream: int, data: bytes, *, end: bool) -> bool:
         """Send bytes of a body; whether there is room for more."""
 
+    @property
+    @abstractmethod
+    def peer_takes_gzip(self) -> bool:
+        """Whether the peer's application takes compressed requests."""
+
+    @abstractmethod
+    def packer(self) -> Packer | None:
+        """What compresses the next body, if that is worth it on this path."""
+
+    @abstractmethod
+    def now(self) -> float:
+        """Monotonic seconds."""
+
+    @abstractmethod
+    def packed(self, taken: int, given: int, seconds: float) -> None:
+        """So many bytes were compressed, to so many, in that time."""
+
     @abstractmethod
     def consumed(self, stream: int, size: int) -> None:
         """Bytes that came are used up."""
@@ -56,6 +73,8 @@ class StreamEnd(ABC):
     def __init__(self, link: Streams) -> None:
         self.link = link
         self.stream = 0
+        #: Compresses what this end sends, if that was agreed on.
+        self.packer: Packer | None = None
         #: What runs for this stream; the link waits for it when it ends.
         self.task: asyncio.Task[None] | None = None
         self._chunks: deque[bytes] = deque()  # bounded by the stream's window
@@ -116,7 +135,20 @@ class StreamEnd(ABC):
         return chunk
 
     async def send(self, data: bytes, *, end: bool) -> None:
-        """Send bytes of the body, and wait until there is room for more."""
+        """Send bytes of the body, compressed if it is, and wait until there is room for more."""
+        if self.packer is None:
+            await self._put(data, end=end)
+            return
+        left = len(data)
+        began = self.link.now()
+        for taken, packed in self.packer.pack(data, end=end):
+            self.link.packed(taken, len(packed), self.link.now() - began)
+            left -= taken
+            if packed or left <= 0:
+                await self._put(packed, end=end and left <= 0)
+            began = self.link.now()
+
+    async def _put(self, data: bytes, *, end: bool) -> None:
         if self._error is not None:
             raise anew(self._error)
         if not self.link.send(self.stream, data, end=end):

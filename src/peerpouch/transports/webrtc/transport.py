@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from peerpouch.errors import PeerUnreachable
 from peerpouch.ports import ASGIApp, Clock, Link, Peer, PeerTransport, PendingLink, SystemClock
-from peerpouch.wire import Limits
+from peerpouch.wire import Choice, Limits
 
 from .engine import Engine, EngineConnection, RTCOptions
 from .engines import load_engine
@@ -25,6 +25,8 @@ class WebRTC(PeerTransport):
             first connection.
         clock: For heartbeats.
         limits: What a peer may do.
+        compression: Whether bodies of JSON are compressed: ``"auto"``, where it is measured that this helps; ``"on"``;
+            ``"off"``.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class WebRTC(PeerTransport):
         engine: str | Engine | None = None,
         clock: Clock | None = None,
         limits: Limits | None = None,
+        compression: Choice = "auto",
     ) -> None:
         self._options = options or RTCOptions()
         self._wanted = engine
         self._engine = engine if isinstance(engine, Engine) else None
         self._clock = clock or SystemClock()
         self._limits = limits
+        self._compression: Choice = compression
         self._pending: set[_Pending] = set()
         self._links: set[PeerLink] = set()
 
@@ -141,6 +145,7 @@ class _Pending(PendingLink):
             clock=self._transport._clock,
             name=engine.name if engine is not None else "",
             limits=self._transport._limits,
+            compression=self._transport._compression,
         )
         try:
             await link.opened()

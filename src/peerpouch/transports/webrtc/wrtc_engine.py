@@ -176,7 +176,12 @@ def _path(report: dict[str, webrtc.RTCStats]) -> PathStats:
                 local_type=str(local.candidate_type),
                 remote_type=str(remote.candidate_type),
                 round_trip=pair.current_round_trip_time,
-                extra={"bytes_sent": pair.bytes_sent, "bytes_received": pair.bytes_received},
+                extra={
+                    "wire_sent": pair.bytes_sent,
+                    "wire_received": pair.bytes_received,
+                    "packets_sent": pair.packets_sent,
+                    "packets_received": pair.packets_received,
+                },
             )
     return PathStats()
 
