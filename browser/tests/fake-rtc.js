@@ -1,0 +1,144 @@
+/** Peer connections without a network: enough of RTCPeerConnection for what the plugin does with one. */
+
+let lastId = 0;
+const all = new Map();
+
+class FakeChannel {
+  constructor(pc, label, protocol) {
+    Object.assign(this, { pc, label, protocol, readyState: 'connecting', bufferedAmountLowThreshold: 0 });
+    this.onmessage = this.onopen = this.onclose = this.onbufferedamountlow = null;
+    this.queue = [];
+    this.held = false;
+  }
+
+  get bufferedAmount() {
+    return this.queue.reduce((size, message) => size + message.byteLength, 0);
+  }
+
+  /** Stop delivering what is sent, or go on: a path that is blocked. */
+  hold(held) {
+    this.held = held;
+    if (!held) this.flush();
+  }
+
+  send(data) {
+    if (this.readyState !== 'open') throw new Error('InvalidStateError');
+    this.queue.push(data.slice().buffer);
+    setImmediate(() => this.flush());
+  }
+
+  flush() {
+    while (!this.held && this.queue.length) {
+      const before = this.bufferedAmount;
+      const data = this.queue.shift();
+      const crossed = before > this.bufferedAmountLowThreshold && this.bufferedAmount <= this.bufferedAmountLowThreshold;
+      if (this.other?.readyState === 'open') this.other.onmessage?.({ data });
+      if (crossed) this.onbufferedamountlow?.();
+    }
+  }
+
+  open() {
+    if (this.readyState !== 'connecting') return;
+    this.readyState = 'open';
+    this.onopen?.();
+  }
+
+  close() {
+    if (this.readyState === 'closed') return;
+    setImmediate(() => {
+      this.flush();
+      this.shut();
+      this.other?.shut();
+    });
+  }
+
+  shut() {
+    if (this.readyState === 'closed') return;
+    this.readyState = 'closed';
+    this.onclose?.();
+  }
+}
+
+export class FakePeerConnection {
+  static open = new Set();
+  /** Set to make connections that never open. */
+  static blocked = false;
+
+  constructor(configuration) {
+    this.configuration = configuration;
+    this.id = String((lastId += 1));
+    this.connectionState = 'new';
+    this.iceGatheringState = 'complete';
+    this.localDescription = null;
+    all.set(this.id, this);
+    FakePeerConnection.open.add(this);
+  }
+
+  createDataChannel(label, { protocol }) {
+    this.channel = new FakeChannel(this, label, protocol);
+    return this.channel;
+  }
+
+  describe(type) {
+    const sdp = `v=0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=fingerprint:sha-256 ${this.id}\r\n`;
+    return { type, sdp: `${sdp}a=candidate:1 1 UDP 1 192.0.2.${this.id} 9 typ host\r\n` };
+  }
+
+  async createOffer() {
+    return this.describe('offer');
+  }
+
+  async createAnswer() {
+    return this.describe('answer');
+  }
+
+  async setLocalDescription(description) {
+    this.localDescription = description;
+  }
+
+  async setRemoteDescription({ type, sdp }) {
+    const other = all.get(/fingerprint:sha-256 (\d+)/.exec(sdp)?.[1]);
+    if (!other) throw new Error('no such description');
+    this.other = other;
+    other.other = this;
+    if (type === 'answer' && !FakePeerConnection.blocked) setImmediate(() => this.connect(other));
+  }
+
+  connect(other) {
+    if (!FakePeerConnection.open.has(this) || !FakePeerConnection.open.has(other)) return;
+    const channel = new FakeChannel(other, this.channel.label, this.channel.protocol);
+    other.channel = channel;
+    channel.other = this.channel;
+    this.channel.other = channel;
+    channel.readyState = 'open';
+    this.channel.readyState = 'open';
+    other.ondatachannel?.({ channel });
+    this.channel.onopen?.();
+  }
+
+  async getStats() {
+    return new Map([
+      ['T', { type: 'transport', selectedCandidatePairId: 'P' }],
+      ['P', { type: 'candidate-pair', localCandidateId: 'L', remoteCandidateId: 'R', currentRoundTripTime: 0.005 }],
+      ['L', { address: '192.0.2.1', port: 1, candidateType: 'host' }],
+      ['R', { address: '192.0.2.2', port: 2, candidateType: 'prflx' }],
+    ]);
+  }
+
+  /** As when the process is killed: nothing more comes from here, and nobody is told. */
+  vanish() {
+    if (this.channel?.other) this.channel.other.other = null;
+    if (this.channel) {
+      this.channel.other = null;
+      this.channel.held = true;
+    }
+  }
+
+  close() {
+    if (this.connectionState === 'closed') return;
+    this.connectionState = 'closed';
+    FakePeerConnection.open.delete(this);
+    this.channel?.shut();
+    this.channel?.other?.shut();
+  }
+}
