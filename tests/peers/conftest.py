@@ -85,6 +85,10 @@ class FakeLink(Link, Exchange):
         self._ended: asyncio.Future[PeerPouchError | None] = asyncio.get_running_loop().create_future()
         self.other: FakeLink | None = None
         self.mute = False
+        self.restartable = False
+        self.trouble = asyncio.Event()
+        self.offered = False
+        self.restarts = self.taken_back = 0
 
     @property
     def exchange(self) -> Exchange:
@@ -108,6 +112,43 @@ class FakeLink(Link, Exchange):
 
     async def stats(self) -> LinkStats:
         return LinkStats("direct", None, None, None, 0, 0, 0, "fake")
+
+    @property
+    def can_restart(self) -> bool:
+        return self.restartable
+
+    async def troubled(self) -> None:
+        await self.trouble.wait()
+
+    async def restart(self) -> str:
+        self._check()
+        self.offered = True
+        return f"restart {id(self)}"
+
+    async def restarted(self, answer: str) -> None:
+        self._check()
+        if self.other is None or answer != f"restarted {id(self.other)}":
+            raise InvalidSignal("The restart is not of this connection.")
+        self.offered = False
+        for end in (self, self.other):
+            end.restarts += 1
+            end.mute = False
+            end.trouble.clear()
+
+    async def answer_restart(self, offer: str) -> str:
+        self._check()
+        if self.other is None or offer != f"restart {id(self.other)}":
+            raise InvalidSignal("The restart is not of this connection.")
+        await self.take_back()
+        return f"restarted {id(self)}"
+
+    async def take_back(self) -> None:
+        self.taken_back += self.offered
+        self.offered = False
+
+    def _check(self) -> None:
+        if self.closed:
+            raise PeerUnreachable("The connection was lost.")
 
     async def handle_async_request(self, request: Request) -> Response:
         if self.closed:

@@ -144,8 +144,11 @@ class MemoryConnection(EngineConnection):
     """Finds its other end by the number in the SDP."""
 
     _offers: ClassVar[dict[str, MemoryConnection]] = {}
+    can_restart = True
 
     def __init__(self) -> None:
+        self.under_way = False
+        self.rollbacks = self.restarts = 0
         self.channel = MemoryChannel()
         self.closed = False
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -153,7 +156,8 @@ class MemoryConnection(EngineConnection):
 
     def _sdp(self) -> str:
         return (
-            f"v=0\r\ns={id(self)}\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=fingerprint:sha-256 00\r\n"
+            f"v=0\r\ns={id(self)}\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"
+            f"a=fingerprint:sha-256 {id(self):X}\r\n"
             "a=candidate:1 1 udp 1 127.0.0.1 9 typ host\r\n"
         )
 
@@ -165,15 +169,31 @@ class MemoryConnection(EngineConnection):
         other = self._offers.get(offer.split("s=")[1].split()[0])
         if other is None:
             raise InvalidSignal("The offer is unknown.")
+        if self.channel.other is other.channel:
+            await self.rollback()
+            return self._sdp()
         self.channel.other, other.channel.other = other.channel, self.channel
         self._offers[str(id(self))] = self
         return self._sdp()
 
     async def accept(self, answer: str) -> None:
-        other = self._offers.pop(answer.split("s=")[1].split()[0])
+        other = self._offers[answer.split("s=")[1].split()[0]]
+        if self.under_way:  # a restart: the path is another one
+            self.under_way = False
+            self.restarts += 1
+            for channel in (self.channel, other.channel):
+                channel.release()
         for end in (self, other):
             if not end._opened.done():
                 end._opened.set_result(None)
+
+    async def restart(self) -> str:
+        self.under_way = True
+        return self._sdp()
+
+    async def rollback(self) -> None:
+        self.rollbacks += self.under_way
+        self.under_way = False
 
     async def opened(self) -> EngineChannel:
         await asyncio.shield(self._opened)
@@ -184,6 +204,7 @@ class MemoryConnection(EngineConnection):
 
     async def close(self) -> None:
         self.closed = True
+        self._offers.pop(str(id(self)), None)
         self.channel.shut()
         if not self._opened.done():
             self._opened.set_exception(PeerUnreachable("The connection was closed."))

@@ -111,3 +111,8 @@ class Connection:
         finally:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
+
+
+def order(address: Peer) -> tuple[bytes, str]:
+    """By which addresses are compared: of offers that cross, that of the lower one counts."""
+    return address.key, address.session

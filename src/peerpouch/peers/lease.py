@@ -37,8 +37,8 @@ class Lease:
         self.info: Any = None
         self.exchange: Exchange = LeasedExchange(self)
         self._pool = pool
-        self._own_info = own_info
-        self._timeout = timeout
+        self.own_info = own_info
+        self.timeout = timeout
         self._connection: Connection | None = None
         self._reaching: asyncio.Task[None] | None = None
         self._closed = False
@@ -49,6 +49,10 @@ class Lease:
         if self._connection is None:
             raise DatabaseClosed("The share was closed.")
         return self._connection.address
+
+    def uses(self, connection: Connection) -> bool:
+        """Whether this is the connection that it goes over."""
+        return self._connection is connection and not self._closed
 
     async def reach(self, *, ask: bool = False) -> Link:
         """The open link, over which the sharer has let us in.
@@ -65,7 +69,7 @@ class Lease:
             if self._closed:
                 raise DatabaseClosed("The share was closed.")
             if self._reaching is None:
-                self._reaching = self._pool.spawn(self._reach(ask))
+                self._reaching = self._pool.tasks.spawn(self._reach(ask))
             # All requests that wait share one attempt, and its error: one after the other would each take the limit.
             await outcome(self._reaching)
             connection = self._connection
@@ -76,7 +80,7 @@ class Lease:
 
     async def _reach(self, ask: bool) -> None:
         try:
-            connection, info = await self._pool.reach(self.share_id, self._own_info, self._timeout, ask=ask)
+            connection, info = await self._pool.reach(self.share_id, self.own_info, self.timeout, ask=ask)
             old, self._connection, self.info = self._connection, connection, info
             if old is not None:
                 self._pool.leave(old, self.share_id)

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
 
 from peerpouch.errors import (
     BadRequest,
@@ -30,14 +31,14 @@ from peerpouch.errors import (
     PeerUnreachable,
     TooManyRequests,
 )
-from peerpouch.peers.connection import Attempt, Connection
+from peerpouch.peers.connection import Attempt, Connection, order
 from peerpouch.peers.control import ControlApp, check_alive, open_share, release_share
 from peerpouch.peers.lease import Lease
 from peerpouch.peers.limits import CONNECT_TIMEOUT, PoolLimits
+from peerpouch.peers.restarting import Restart, answered
+from peerpouch.peers.tasks import Tasks
 from peerpouch.peers.timing import outcome, within
 from peerpouch.ports import ASGIApp, Clock, Document, Link, Peer, PeerTransport, SignalChannel, SystemClock
-
-T = TypeVar("T")
 
 _LOG = logging.getLogger("peerpouch.peers")
 
@@ -81,8 +82,7 @@ class Pool:
         self._app = ControlApp(app, opened=self._opened_over_link, released=self._released, admitted=self.admitted)
         self._connections: dict[Peer, Connection] = {}
         self._leases: set[Lease] = set()
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._endings: set[asyncio.Task[Any]] = set()
+        self.tasks = Tasks(self._clock)
         self._closed = False
 
     # Opening other peers' shares
@@ -114,7 +114,7 @@ class Pool:
         """The connection over which a share is open to us, entered as a user of it, and the sharer's info."""
         deadline = self._clock.monotonic() + timeout
         while True:
-            address = await self._in_time(deadline, self._resolve(share_id), "the hub was read")
+            address = await self.tasks.in_time(deadline, self._resolve(share_id), "the hub was read")
             self._check_open()
             if address == self.own:
                 raise BadRequest("This share is served by this very hub object: use its database directly.")
@@ -123,7 +123,7 @@ class Pool:
                 return connection, await self._open(connection, share_id, info, deadline, ask=ask)
             except _Moved:
                 self.leave(connection, share_id)
-                self._check_time(deadline, "the peer, which was restarted, was reached at its new address")
+                self.tasks.check_time(deadline, "the peer, which was restarted, was reached at its new address")
             except BaseException:
                 self.leave(connection, share_id)
                 raise
@@ -138,16 +138,18 @@ class Pool:
                 try:
                     return await self._open_over_link(connection, link, share_id, info, deadline)
                 except ConnectionFailed:
-                    if not link.closed or self._remaining(deadline) <= 0:
+                    if not link.closed or self.tasks.remaining(deadline) <= 0:
                         raise
                     continue
             if connection.answering is not None:
-                await self._in_time(deadline, asyncio.wait({connection.answering}), "the peer's own offer was answered")
+                await self.tasks.in_time(
+                    deadline, asyncio.wait({connection.answering}), "the peer's own offer was answered"
+                )
                 continue
             attempt = connection.attempt or self._begin(connection, share_id, info, deadline)
             same = attempt.share_id == share_id and attempt.info == info
             try:
-                found = await self._in_time(deadline, outcome(attempt.task), "the peer was waited for")
+                found = await self.tasks.in_time(deadline, outcome(attempt.task), "the peer was waited for")
             except (Forbidden, NotFound, TooManyRequests):
                 if same:
                     raise
@@ -160,23 +162,32 @@ class Pool:
     ) -> Any:
         release = connection.releases.get(share_id)
         if release is not None:  # overtaking it, we would be let in first and out then
-            await self._in_time(deadline, asyncio.wait({release}), "the peer was told of the end of an earlier use")
+            await self.tasks.in_time(
+                deadline, asyncio.wait({release}), "the peer was told of the end of an earlier use"
+            )
         asked = open_share(link.exchange, share_id, info)
-        found = await self._in_time(deadline, asked, "the peer decided whether to let us in")
+        found = await self.tasks.in_time(deadline, asked, "the peer decided whether to let us in")
         if connection.link is link:
             connection.opened[share_id] = found
         return found
 
-    def _begin(self, connection: Connection, share_id: str, info: Any, deadline: float) -> Attempt:
-        task = self.spawn(self._attempt(connection, share_id, info, deadline))
+    def _begin(
+        self, connection: Connection, share_id: str, info: Any, deadline: float, broken: Link | None = None
+    ) -> Attempt:
+        task = self.tasks.spawn(self._attempt(connection, share_id, info, deadline, broken))
         attempt = connection.attempt = Attempt(share_id, info, task)
         return attempt
 
-    async def _attempt(self, connection: Connection, share_id: str, info: Any, deadline: float) -> Any:
+    async def _attempt(
+        self, connection: Connection, share_id: str, info: Any, deadline: float, broken: Link | None
+    ) -> Any:
         try:
             while True:
-                self._check_time(deadline, "the crossing offers were settled")
-                answer = await self._offer(connection, share_id, info, deadline)
+                self.tasks.check_time(deadline, "the crossing offers were settled")
+                answer = await self._offer(connection, share_id, info, deadline, broken)
+                broken = None
+                if answer.get("restart") is not None and connection.live() is None:
+                    continue  # it was restarted too late: the link has ended meanwhile
                 if answer.get("sdp") is not None or await self._gave_way(connection, deadline):
                     found = connection.opened[share_id] = answer.get("info")
                     return found
@@ -184,38 +195,46 @@ class Pool:
             connection.attempt = None
             self._settle_down(connection)
 
-    async def _offer(self, connection: Connection, share_id: str, info: Any, deadline: float) -> Document:
+    async def _offer(
+        self, connection: Connection, share_id: str, info: Any, deadline: float, broken: Link | None
+    ) -> Document:
         """Send an offer, and make the connection unless the answer says to use another. Gives the answer."""
         pending = await self._transport.offer(self._app, connection.address)
+        restart = None if broken is None else Restart(broken)
         try:
             body = {"share": share_id, "info": info, "sdp": pending.sdp}
-            answer = await self._signals.signal(share_id, body, timeout=self._remaining(deadline))
+            if restart is not None:
+                body |= await restart.describe()
+            answer = await self._signals.signal(share_id, body, timeout=self.tasks.remaining(deadline))
             # An owner that was restarted meanwhile answers from its new address: a connection to that must not be kept
             # under the old one, or whoever looks for the new one later waits for a connection that is there already.
-            address = await self._in_time(deadline, self._resolve(share_id), "the hub was read again")
+            address = await self.tasks.in_time(deadline, self._resolve(share_id), "the hub was read again")
             if address != connection.address:
                 raise _Moved("The peer was restarted while it was called.")
             sdp = answer.get("sdp")
+            if restart is not None:
+                await restart.taken(answer)
             if sdp is None:
-                self.spawn(pending.abandon(), ending=True)
+                self.tasks.spawn(pending.abandon(), ending=True)
                 return answer
             if not isinstance(sdp, str):
                 raise InvalidSignal("The answer's SDP is malformed.")
-            self._install(connection, await pending.connect(sdp, timeout=self._remaining(deadline)))
+            self._install(connection, await pending.connect(sdp, timeout=self.tasks.remaining(deadline)))
         except BaseException:
-            self.spawn(pending.abandon(), ending=True)
+            if broken is not None:
+                self.tasks.spawn(broken.take_back(), ending=True)
+            self.tasks.spawn(pending.abandon(), ending=True)
             raise
         return answer
 
     async def _gave_way(self, connection: Connection, deadline: float) -> bool:
         """Wait for the connection that the other end's offer makes; whether it came."""
-        if connection.live() is not None:
+        limit = min(self._limits.settle, self.tasks.remaining(deadline))
+        with suppress(TimeoutError):
+            if connection.live() is None:
+                await within(self._clock, limit, connection.linked())
             return True
-        try:
-            await within(self._clock, min(self._limits.settle, self._remaining(deadline)), connection.linked())
-        except TimeoutError:
-            return False
-        return True
+        return False
 
     # Letting other peers in
 
@@ -225,7 +244,7 @@ class Pool:
         Args:
             peer: Who offers.
             share_id: The share that it wants.
-            body: ``{"share": …, "info": any, "sdp": text}``.
+            body: ``{"share": …, "info": any, "sdp": text}``, and perhaps ``"restart": text``.
 
         Raises:
             Forbidden, ShareNotFound: it is refused; nothing was kept of it.
@@ -243,10 +262,26 @@ class Pool:
         connection = self._connection(peer)
         connection.deciding += 1
         try:
-            return {"info": own_info, "sdp": await self._answer_sdp(connection, share_id, sdp)}
+            answer = await self._restarted(connection, share_id, body.get("restart"))
+            return {"info": own_info, **(answer or {"sdp": await self._answer_sdp(connection, share_id, sdp)})}
         finally:
             connection.deciding -= 1
             self._settle_down(connection)
+
+    async def _restarted(self, connection: Connection, share_id: str, description: object) -> Document:
+        """The answer to a restart of the connection that there is; empty where a new one is to be made."""
+        link = connection.live()
+        if link is None or self._crosses(connection):
+            return {}
+        again = await answered(link, description)
+        if again is None or connection.live() is not link:
+            return {}
+        connection.admitted.add(share_id)
+        return {"sdp": None, "restart": again}
+
+    def _crosses(self, connection: Connection) -> bool:
+        """Whether an offer of ours is under way that counts before the other end's."""
+        return connection.attempt is not None and order(self.own) < order(connection.address)
 
     async def _answer_sdp(self, connection: Connection, share_id: str, sdp: str) -> str | None:
         link = connection.live()
@@ -259,12 +294,12 @@ class Pool:
             return None
         if connection.answering is not None:
             connection.give_up_answering()  # the peer gave it up too, or it would not offer again
-        elif connection.attempt is not None and _order(self.own) < _order(connection.address):
+        elif self._crosses(connection):
             connection.admitted.add(share_id)
             return None
         connection.admitted.add(share_id)
         described: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        connection.answering = task = self.spawn(self._finish(connection, sdp, described))
+        connection.answering = task = self.tasks.spawn(self._finish(connection, sdp, described))
         both: list[asyncio.Future[Any]] = [described, task]
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         if not described.done():
@@ -279,7 +314,7 @@ class Pool:
                 described.set_result(pending.sdp)
                 self._install(connection, await pending.connect(timeout=self._limits.half_open))
             except BaseException:
-                self.spawn(pending.abandon(), ending=True)
+                self.tasks.spawn(pending.abandon(), ending=True)
                 raise
         except PeerPouchError as error:
             if not described.done():
@@ -333,25 +368,38 @@ class Pool:
 
     def _install(self, connection: Connection, link: Link) -> None:
         if self._closed:
-            self.spawn(self._farewell(link), ending=True)
+            self.tasks.spawn(self._farewell(link), ending=True)
             return
         old = connection.install(link)
         if old is not None:
-            self.spawn(self._farewell(old), ending=True)
-        self.spawn(self._watch(connection, link))
+            self.tasks.spawn(self._farewell(old), ending=True)
+        self.tasks.spawn(self._watch(connection, link))
         self._settle_down(connection)
 
     async def _watch(self, connection: Connection, link: Link) -> None:
+        minding = self.tasks.spawn(self._mind(connection, link))
         error = await link.wait_closed()
+        minding.cancel()
         if error is not None:
             _LOG.info("The connection to a peer was lost: %s", error.reason)
         connection.drop(link)
         self._settle_down(connection)
 
+    async def _mind(self, connection: Connection, link: Link) -> None:
+        """Look for another path whenever that of a link seems to be broken."""
+        while link.can_restart and connection.link is link:
+            await link.troubled()
+            lease = next((lease for lease in self._leases if lease.uses(connection)), None)
+            if lease is not None and not connection.pending:
+                deadline = self._clock.monotonic() + lease.timeout
+                attempt = self._begin(connection, lease.share_id, lease.own_info, deadline, link)
+                await asyncio.wait({attempt.task})
+            await self._clock.sleep(self._limits.restart_pause)
+
     def _lose(self, connection: Connection, link: Link) -> None:
         """Take a link out of use, and close it behind the scenes."""
         if connection.drop(link):
-            self.spawn(self._farewell(link), ending=True)
+            self.tasks.spawn(self._farewell(link), ending=True)
 
     async def _farewell(self, link: Link) -> None:
         try:
@@ -383,7 +431,7 @@ class Pool:
         if connection.leave(share_id) and share_id in connection.opened:
             del connection.opened[share_id]
             if link is not None and not self._closed:
-                connection.releases[share_id] = self.spawn(self._release(connection, link, share_id))
+                connection.releases[share_id] = self.tasks.spawn(self._release(connection, link, share_id))
         self._settle_down(connection)
 
     async def _release(self, connection: Connection, link: Link, share_id: str) -> None:
@@ -411,7 +459,7 @@ class Pool:
                 del self._connections[connection.address]
         wanted = connection.link is not None and not connection.in_use and not connection.pending and not self._closed
         if wanted and connection.idle is None:
-            connection.idle = self.spawn(self._count_down(connection))
+            connection.idle = self.tasks.spawn(self._count_down(connection))
         elif not wanted and connection.idle is not None:
             connection.idle.cancel()
             connection.idle = None
@@ -423,20 +471,7 @@ class Pool:
             self._lose(connection, connection.link)
         self._settle_down(connection)
 
-    # Time, tasks, the end
-
-    def _remaining(self, deadline: float) -> float:
-        return max(0.0, deadline - self._clock.monotonic())
-
-    def _check_time(self, deadline: float, step: str) -> None:
-        if self._remaining(deadline) <= 0:
-            raise PeerUnreachable(f"The time limit ran out before {step}.")
-
-    async def _in_time(self, deadline: float, work: Awaitable[T], step: str) -> T:
-        try:
-            return await within(self._clock, self._remaining(deadline), work)
-        except TimeoutError:
-            raise PeerUnreachable(f"The time limit ran out while {step}.") from None
+    # Checks, the end
 
     def _check_open(self) -> None:
         if self._closed:
@@ -451,15 +486,6 @@ class Pool:
         ):
             raise TooManyRequests("Too many connections are open or being made; try again later.")
 
-    def spawn(self, work: Coroutine[Any, Any, T], *, ending: bool = False) -> asyncio.Task[T]:
-        """Run something that ends with the pool at the latest; what is itself an ending is waited for then."""
-        task = asyncio.get_running_loop().create_task(work)
-        tasks = self._endings if ending else self._tasks
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-        task.add_done_callback(_report)
-        return task
-
     async def close(self) -> None:
         """Close all leases and links, after draining them, and wait until everything has ended."""
         self._closed = True
@@ -469,17 +495,4 @@ class Pool:
             if connection.link is not None:
                 self._lose(connection, connection.link)
         self._connections.clear()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*self._endings, return_exceptions=True)
-
-
-def _report(task: asyncio.Task[Any]) -> None:
-    error = None if task.cancelled() else task.exception()
-    if error is not None and not isinstance(error, PeerPouchError):
-        _LOG.error("A connection failed unexpectedly.", exc_info=error)
-
-
-def _order(address: Peer) -> tuple[bytes, str]:
-    return address.key, address.session
+        await self.tasks.end()

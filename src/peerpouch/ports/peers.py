@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from peerpouch.errors import PeerPouchError
+from peerpouch.errors import NotSupported, PeerPouchError
 from peerpouch.ports.principals import Peer
 from peerpouch.ports.values import Document
 
@@ -81,6 +82,47 @@ class Link(ABC):
 
     @abstractmethod
     async def stats(self) -> LinkStats: ...
+
+    # ICE restart: another path for the same connection. Links without it need none of the following.
+
+    @property
+    def can_restart(self) -> bool:
+        """Whether what follows works."""
+        return False
+
+    async def troubled(self) -> None:
+        """Return while the path seems to be broken and there is reason to try another one; wait until then."""
+        await asyncio.Event().wait()
+
+    async def restart(self) -> str:
+        """The SDP of an offer for this connection with new ICE credentials.
+
+        Raises:
+            NotSupported: the engine has no ICE restart.
+            PeerUnreachable: the link has ended.
+        """
+        raise NotSupported("This connection can't be restarted.")
+
+    async def restarted(self, answer: str) -> None:
+        """Take the answer to :meth:`restart`.
+
+        Raises:
+            InvalidSignal: it is not one, or not of the peer's end of this connection.
+            PeerUnreachable: the link has ended.
+        """
+        raise NotSupported("This connection can't be restarted.")
+
+    async def answer_restart(self, offer: str) -> str:
+        """The SDP of the answer to the other end's :meth:`restart`. An own offer that is under way is taken back.
+
+        Raises:
+            NotSupported, PeerUnreachable: as above.
+            InvalidSignal: it is not an offer, or not of the peer's end of this connection.
+        """
+        raise NotSupported("This connection can't be restarted.")
+
+    async def take_back(self) -> None:  # noqa: B027  what can't restart has nothing to take back
+        """Forget an own offer that was not answered. Harmless at any time."""
 
 
 class PendingLink(ABC):

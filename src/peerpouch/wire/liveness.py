@@ -41,6 +41,14 @@ class Liveness:
         self._heard = self._checked = self._asked = now
         self._forgiven = False
 
+    def silence(self, now: float) -> float:
+        """Seconds since something arrived, pauses of this end counted once."""
+        return now - self._heard
+
+    def forgive(self, now: float) -> None:
+        """Another path is being tried: the peer has at least one more interval to be heard."""
+        self._heard = max(self._heard, now - (self.patience - self.interval))
+
     def check(self, now: float) -> Verdict:
         """What to do now."""
         paused = now - self._checked > 2 * self.interval

@@ -10,8 +10,11 @@ from __future__ import annotations
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from peerpouch.errors import NotSupported
 
 LABEL = "peerpouch"
 PROTOCOL = "peerpouch.1"
@@ -108,6 +111,23 @@ class EngineConnection(ABC):
     async def accept(self, answer: str) -> None:
         """Take the answer to this end's offer. Raises InvalidSignal."""
 
+    @property
+    def can_restart(self) -> bool:
+        """Whether :meth:`restart` works: ICE restart, which finds another path for the same connection."""
+        return False
+
+    async def restart(self) -> str:
+        """The SDP of an offer with new ICE credentials, for the connection that there is. Its answer is for
+        :meth:`accept`; the other end makes it by its :meth:`answer`.
+
+        Raises:
+            NotSupported: The engine has no ICE restart.
+        """
+        raise NotSupported("This engine has no ICE restart.")
+
+    async def rollback(self) -> None:  # noqa: B027  what can't restart has nothing to take back
+        """Take an offer back that was not answered. Harmless if there is none."""
+
     @abstractmethod
     async def opened(self) -> EngineChannel:
         """Wait until the data channel is open.
@@ -133,13 +153,17 @@ class Engine(ABC):
     async def connection(self, options: RTCOptions) -> EngineConnection: ...
 
 
-def has_network() -> bool:
-    """Whether this machine has a route to anywhere. Connecting a datagram socket sends nothing."""
+def own_addresses() -> tuple[str, ...]:
+    """The addresses that this machine would send from, one for each family that has a route to anywhere; they change
+    with the network that it is in. Connecting a datagram socket sends nothing."""
+    found = []
     for family, address in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect((address, 9))
-                return True
-        except OSError:
-            continue
-    return False
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+            found.append(str(probe.getsockname()[0]))
+    return tuple(found)
+
+
+def has_network() -> bool:
+    """Whether this machine has a route to anywhere."""
+    return bool(own_addresses())

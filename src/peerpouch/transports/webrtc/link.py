@@ -10,8 +10,8 @@ Theory of operation
 Rules
     * No task per frame. One task per link (heartbeats), one per request of the peer, one per streamed request body.
     * Whatever ends the link ends every stream end, each with an error of its own.
-    * A link that ended stays so. Coming back is a matter of a new link (``peers``); where the engine has ICE restart,
-      the place for it is before :meth:`PeerLink.end`, on the same channel.
+    * A link that ended stays so. Coming back is a matter of a new link (``peers``). ICE restart is for before that:
+      while the peer is silent and not yet given up, another path can be found for the channel, and nothing is lost.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from peerpouch.errors import ConnectionFailed, PeerPouchError, PeerUnreachable, ProtocolError
+from peerpouch.errors import ConnectionFailed, InvalidSignal, PeerPouchError, PeerUnreachable, ProtocolError
 from peerpouch.exchange import Exchange
 from peerpouch.ports import ASGIApp, Clock, Link, LinkStats, Peer
 from peerpouch.wire import (
@@ -49,8 +49,10 @@ from peerpouch.wire import (
 )
 
 from .client import ChannelExchange
-from .engine import EngineChannel, EngineConnection
+from .engine import EngineChannel, EngineConnection, own_addresses
 from .meter import Meter
+from .pathwatch import PathWatch
+from .sdp import check_sdp, fingerprints
 from .server import Serving
 from .streams import StreamEnd, Streams, anew, wake
 
@@ -74,6 +76,7 @@ class PeerLink(Link, Streams):
         name: The engine's name.
         limits: What the peer may do.
         compression: Whether bodies of JSON are compressed.
+        remote: The fingerprints of the peer's certificate: a restart must come from the same.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class PeerLink(Link, Streams):
         name: str,
         limits: Limits | None = None,
         compression: Choice = "auto",
+        remote: frozenset[str] = frozenset(),
     ) -> None:
         loop = asyncio.get_running_loop()
         self.peer = peer
@@ -98,6 +102,8 @@ class PeerLink(Link, Streams):
         self._pacer = Pacer()
         self._compression = Compression(compression)
         self._peer_features = 0
+        self._remote = remote
+        self._path_watch = PathWatch(own_addresses())
         self._meter = Meter(clock.monotonic())
         self._liveness = Liveness(clock.monotonic())
         self._exchange = ChannelExchange(self)
@@ -171,6 +177,45 @@ class PeerLink(Link, Streams):
                 "compressed": self._compression.given,
             },
         )
+
+    # ICE restart
+
+    @property
+    def can_restart(self) -> bool:
+        return self._engine.can_restart
+
+    async def troubled(self) -> None:
+        await self._path_watch.trouble.wait()
+
+    async def restart(self) -> str:
+        self._check_open()
+        return await self._engine.restart()
+
+    async def restarted(self, answer: str) -> None:
+        self._check_same(answer)
+        await self._engine.accept(answer)
+        self._liveness.forgive(self._clock.monotonic())
+
+    async def answer_restart(self, offer: str) -> str:
+        self._check_same(offer)
+        answer = await self._engine.answer(offer)
+        self._check_open()
+        self._liveness.forgive(self._clock.monotonic())
+        return answer
+
+    async def take_back(self) -> None:
+        if not self._over.done():
+            await self._engine.rollback()
+
+    def _check_open(self) -> None:
+        if self._over.done():
+            raise self._gone()
+
+    def _check_same(self, sdp: str) -> None:
+        """The description must be of the very certificate that the connection was made with."""
+        self._check_open()
+        if not self._remote or fingerprints(check_sdp(sdp)) != self._remote:
+            raise InvalidSignal("The restart is not of this connection.")
 
     # For the stream ends
 
@@ -280,6 +325,7 @@ class PeerLink(Link, Streams):
         now = self._clock.monotonic()
         self._received += len(message)
         self._liveness.heard(now)
+        self._path_watch.heard()
         try:
             for event in self.connection.receive(message, now):
                 self._dispatch(event)
@@ -339,8 +385,12 @@ class PeerLink(Link, Streams):
                 received = self._received
                 self.connection.ping(now)
                 self._pump()
+            if self._path_watch.check(now, self._liveness.silence(now), own_addresses):
+                self.connection.ping(now)
+                self._pump()
             # A due of zero is a check that is due at this very moment: rounding must not make it a busy loop.
-            await self._clock.sleep(max(self._liveness.due(self._clock.monotonic()), 0.01))
+            due = self._liveness.due(self._clock.monotonic())
+            await self._clock.sleep(max(min(due, self._path_watch.soon), 0.01))
 
     # The end
 

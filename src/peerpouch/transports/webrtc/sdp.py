@@ -29,6 +29,14 @@ def check_sdp(sdp: str) -> str:
     return sdp
 
 
+def fingerprints(sdp: str) -> frozenset[str]:
+    """The DTLS fingerprints of an SDP, which say whose certificate it is: ``"sha-256 AB:CD…"``, in lower case."""
+    lines = (
+        line.removeprefix("a=fingerprint:").strip().lower() for line in sdp.splitlines() if "a=fingerprint:" in line
+    )
+    return frozenset(lines)
+
+
 def candidates(sdp: str) -> list[str]:
     """The candidates of an SDP for people: ``"host 192.0.2.1:5000/udp"``."""
     result = []

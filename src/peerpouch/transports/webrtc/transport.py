@@ -13,7 +13,7 @@ from peerpouch.wire import Choice, Limits
 from .engine import Engine, EngineConnection, RTCOptions
 from .engines import load_engine
 from .link import PeerLink
-from .sdp import candidates, check_sdp
+from .sdp import candidates, check_sdp, fingerprints
 
 
 class WebRTC(PeerTransport):
@@ -146,6 +146,7 @@ class _Pending(PendingLink):
             name=engine.name if engine is not None else "",
             limits=self._transport._limits,
             compression=self._transport._compression,
+            remote=fingerprints(self.remote),
         )
         try:
             await link.opened()

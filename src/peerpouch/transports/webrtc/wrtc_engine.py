@@ -85,6 +85,8 @@ class _Connection(EngineConnection):
         # Nobody may be waiting when the engine gives up.
         self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
         self._channel: _Channel | None = None
+        self._complete = asyncio.Event()
+        self._pc.on("icegatheringstatechange", lambda event: self._gathering_changed())
         self._pc.on("connectionstatechange", lambda event: self._state_changed())
         self._pc.on("datachannel", lambda event: self._adopt(event.channel))
 
@@ -115,7 +117,27 @@ class _Connection(EngineConnection):
         self._adopt(self._pc.create_data_channel(LABEL, webrtc.RTCDataChannelInit(protocol=PROTOCOL)))
         return await self._gathered(await self._pc.create_offer())
 
+    @property
+    def can_restart(self) -> bool:
+        return True
+
+    async def restart(self) -> str:
+        await self.rollback()
+        try:
+            self._pc.restart_ice()
+            return await self._gathered(await self._pc.create_offer())
+        except _REFUSALS as error:
+            raise PeerUnreachable(f"The engine can't restart ICE: {error}") from error
+
+    async def rollback(self) -> None:
+        if self._pc.signaling_state == webrtc.RTCSignalingState.have_local_offer:
+            with suppress(*_REFUSALS):
+                await self._pc.set_local_description(
+                    webrtc.RTCSessionDescriptionInit(type=webrtc.RTCSdpType.rollback, sdp="")
+                )
+
     async def answer(self, offer: str) -> str:
+        await self.rollback()
         await self._remote(webrtc.RTCSdpType.offer, offer)
         return await self._gathered(await self._pc.create_answer())
 
@@ -129,21 +151,22 @@ class _Connection(EngineConnection):
             raise InvalidSignal(f"The engine does not accept the session description: {error}") from error
 
     async def _gathered(self, description: webrtc.RTCSessionDescriptionInit) -> str:
-        complete = asyncio.Event()
-
-        def changed(event: object) -> None:
-            if self._pc.ice_gathering_state == webrtc.RTCIceGatheringState.complete:
-                complete.set()
-
-        self._pc.on("icegatheringstatechange", changed)
+        self._complete.clear()
         await self._pc.set_local_description(description)
-        changed(None)
+        local = self._pc.local_description
+        # After the first time the state is still that of the last gathering; so it counts only with what it gave.
+        if local is not None and "a=candidate:" in local.sdp:
+            self._gathering_changed()
         with suppress(TimeoutError):
-            await asyncio.wait_for(complete.wait(), self._gathering)
+            await asyncio.wait_for(self._complete.wait(), self._gathering)
         local = self._pc.local_description
         if local is None:
             raise PeerUnreachable("The connection was closed while it was being made.")
         return str(local.sdp)
+
+    def _gathering_changed(self) -> None:
+        if self._pc.ice_gathering_state == webrtc.RTCIceGatheringState.complete:
+            self._complete.set()
 
     async def opened(self) -> EngineChannel:
         return await asyncio.shield(self._opened)
