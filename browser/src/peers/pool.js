@@ -160,10 +160,14 @@ export class Pool {
         await this.inTime(deadline, () => answering.finished, "the peer's own offer was answered", signal);
         continue;
       }
+      // An attempt of our own keeps to the time limit by itself, and says more about why it failed.
+      const isOwn = !connection.attempt;
       const attempt = connection.attempt ?? this.begin(connection, shareId, info, deadline);
       const isSame = attempt.shareId === shareId && JSON.stringify(attempt.info) === JSON.stringify(info);
       try {
-        const found = await this.inTime(deadline, () => attempt.outcome, 'the peer was waited for', signal);
+        const found = await (isOwn
+          ? orAborted(attempt.outcome, signal)
+          : this.inTime(deadline, () => attempt.outcome, 'the peer was waited for', signal));
         if (isSame) return found;
       } catch (error) {
         if (isSame || !(error instanceof PeerPouchError) || !OF_ONE_SHARE.has(error.error)) throw error;
