@@ -3,13 +3,14 @@
 #   make setup    the virtual environment .venv with the locked dependencies, and peerpouch itself
 #   make demo     two processes share one database and replicate it peer to peer
 #   make test     every test             (make test ARGS='-k hub')
+#   make test-network   replication in every network of tests/network, and 100 runs with cuts and kills: two hours, as root
 #   make lint     lint, format and types
 #   make check    the same, and the quick tests
 #   make browser  the browser plugin: types, size and its own tests
 #   make bench    the figures            (make bench ONLY=bulk-write SHORT=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-node setup-browser browser demo test lint check bench lock clean
+.PHONY: help setup setup-dev setup-node setup-browser browser demo test test-network lint check bench lock clean
 
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -78,6 +79,10 @@ test: $(STAMP_DEV) $(WITH_NODE)
 
 browser: $(STAMP_BROWSER)
 	cd $(BROWSER) && npm run --silent check && npm test --silent
+
+# -s: it says how far it is.
+test-network: $(STAMP_DEV)
+	PEERPOUCH_NETWORK=all $(BIN)/python -m pytest -s tests/network $(ARGS)
 
 lint: $(STAMP_DEV)
 	$(BIN)/ruff check .

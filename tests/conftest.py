@@ -1,8 +1,10 @@
-"""What holds for every test: nothing leaves this machine."""
+"""What holds for every test: nothing leaves this machine, and no skip goes unnoticed."""
 
 from __future__ import annotations
 
 import os
+
+from tests.skips import pytest_configure as pytest_configure
 
 # No STUN server is asked, in processes that tests start neither.
 os.environ["PEERPOUCH_ICE_SERVERS"] = "none"
