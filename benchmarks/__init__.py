@@ -4,6 +4,7 @@
   :mod:`.report`: the table on the terminal and in ``results.md``;
 * :mod:`.local`, :mod:`.reading`, :mod:`.attachments`, :mod:`.replicating`, :mod:`.peering`: the benchmarks; a module of
   others slots in by being imported in ``__main__``; :mod:`.growth`: those with a million documents;
+* :mod:`.shaped`: those over a link with latency, loss or a rate;
 * :mod:`.pouchdb`: PouchDB as a subject of them; ``pouchdb.mjs`` is its process;
 * :mod:`.documents`: what is written; :mod:`.peer`, :mod:`.channel`: the processes on the other side.
 

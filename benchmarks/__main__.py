@@ -19,6 +19,7 @@ import benchmarks.querying
 import benchmarks.reading
 import benchmarks.replicating
 import benchmarks.serving
+import benchmarks.shaped
 from benchmarks import report
 from benchmarks.registry import FULL, REGISTRY, SHORT
 from benchmarks.runner import run_all
@@ -41,6 +42,8 @@ def main(names: tuple[str, ...], short: bool, long: bool, only_list: bool) -> No
     chosen = [each for name, each in REGISTRY.items() if name in names or (not names and (long or not each.long))]
     if not benchmarks.pouchdb.AVAILABLE:
         click.echo("PouchDB is left out: it needs Node, and `make setup-node`.", err=True)
+    if benchmarks.shaped.LACKING is not None:
+        click.echo(f"Links with latency and loss are left out: that {benchmarks.shaped.LACKING}.", err=True)
     results = run_all(chosen, scale, say=lambda text: click.echo(text, err=True))
     table = Table(*report.COLUMNS, title=report.conditions(scale), title_justify="left")
     for row in report.rows(results):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sys
 import time
@@ -10,6 +11,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import peerpouch
+from benchmarks.documents import record
 from benchmarks.local import fill
 from peerpouch.cli.links import path_of
 from peerpouch.cli.processes import Served, serve
@@ -30,6 +32,7 @@ class BenchPeer(Served):
         self._stack = AsyncExitStack()
         self._remote: Database | None = None
         self._sync: Sync | None = None
+        self._downloading = asyncio.Event()
 
     async def start(self) -> None:
         """Open database and hub, with an identity that ends with the process."""
@@ -71,7 +74,21 @@ class BenchPeer(Served):
         began, size = time.perf_counter(), 0
         async for chunk in await self._opened().get_attachment(BIG, BIG):
             size += len(chunk)
+            self._downloading.set()
         return {"bytes": size, "seconds": time.perf_counter() - began}
+
+    async def flowing(self) -> None:
+        """Wait until a download has begun to arrive."""
+        await self._downloading.wait()
+
+    async def gets(self, count: int) -> list[float]:
+        """Read the first document in place, again and again; gives the seconds of each time."""
+        times = []
+        for _ in range(count):
+            began = time.perf_counter()
+            await self._opened().get(record(0)["_id"])
+            times.append(time.perf_counter() - began)
+        return times
 
     async def live(self) -> None:
         """Start live replication both ways."""
