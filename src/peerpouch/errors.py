@@ -70,6 +70,8 @@ class PeerPouchError(Exception):
     status: ClassVar[int] = 500
     error: ClassVar[str] = "internal_server_error"
     default_reason: ClassVar[str] = "An internal error occurred."
+    retry_after: float | None = None
+    """Seconds after which another try is worth it, where whoever answered said so."""
 
     def __init__(self, reason: str | None = None) -> None:
         self.reason = self.default_reason if reason is None else reason
@@ -283,11 +285,19 @@ class RangeNotSatisfiable(PeerPouchError):
 
 
 class TooManyRequests(PeerPouchError):
-    """A limit of rate or number was reached; try again later."""
+    """A limit of rate or number was reached; try again later.
+
+    Args:
+        retry_after: Seconds after which another try is worth it, where that is known.
+    """
 
     status = 429
     error = "too_many_requests"
     default_reason = "Too many requests; try again later."
+
+    def __init__(self, reason: str | None = None, *, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
 class NotSupported(PeerPouchError):

@@ -31,6 +31,8 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
         ["nonesuch"],
         ["info"],
         ["share", "a.db", "--name", "N"],
+        ["serve", "folder", "--hub", "https://hub.example/db"],
+        ["serve", "folder", "--share", "notes"],
         ["share", "a.db", "--hub", "h", "--name", "N", "--info", "{"],
     ],
 )

@@ -76,6 +76,8 @@ async def test_a_share_that_everybody_may_change_says_so(folder: Path) -> None:
 
 
 async def test_a_share_that_is_not_there_is_named(folder: Path) -> None:
+    async with peerpouch.open(folder / "hub.db"):
+        pass
     result = await run(folder, "bob", "sync", "copy.db", "Cats", "--hub", "hub.db")
     assert result.code == 1
     assert "'Cats'" in result.err
@@ -91,6 +93,8 @@ async def test_replicate_copies_once_and_then_finds_nothing_new(folder: Path) ->
 
 
 async def test_watching_shows_shares_that_come_and_go(folder: Path) -> None:
+    async with peerpouch.open(folder / "hub.db"):
+        pass
     async with running(folder, "bob", "shares", "--hub", "hub.db", "--watch", "--json") as watch:
         async with running(
             folder, "alice", "share", "notes.db", "--hub", "hub.db", "--name", "Notes", "--json"
@@ -159,3 +163,25 @@ async def test_keys_and_contacts_are_kept_exported_and_imported(folder: Path) ->
 async def test_a_hub_is_prepared_and_tidied(folder: Path) -> None:
     assert (await run(folder, "alice", "hub", "init", "hub.db", "--json")).json == {"ok": True, "changed": False}
     assert (await run(folder, "alice", "hub", "gc", "hub.db", "--json")).json == {"deleted": 0, "purged": 0}
+
+
+@pytest.mark.parametrize("command", [["shares"], ["sync", "copy.db", "Notes"]])
+async def test_a_hub_file_that_is_not_there_is_an_error_and_is_not_made(tmp_path: Path, command: list[str]) -> None:
+    result = await run(tmp_path, "bob", *command, "--hub", "hbu.db", "--json")
+    assert result.code == 1
+    assert "hbu.db" in result.err
+    assert not list(tmp_path.glob("*.db"))
+
+
+async def test_two_people_meet_at_the_public_hub_of_a_server(folder: Path) -> None:
+    async with running(folder, "host", "serve", "served", "--port", "0", "--hub", "hub", "--json") as server:
+        hub = (await line(server))["hub"]
+        async with running(folder, "alice", "share", "notes.db", "--hub", hub, "--name", "Notes", "--json") as share:
+            await line(share)
+            synced = await run(folder, "bob", "sync", "copy.db", "Notes", "--hub", hub, "--json")
+            assert synced.code == 0, synced.err
+            assert synced.json["pull"]["docs_written"] == 50
+            share.send_signal(signal.SIGINT)
+            assert (await ended(share)).code == 130
+        listed = await run(folder, "bob", "shares", "--hub", hub, "--json")
+        assert listed.json == []

@@ -20,6 +20,7 @@ from peerpouch.hub.events import Opening
 from peerpouch.identity import keys
 from peerpouch.identity.encoding import from_text, to_text
 from peerpouch.identity.keys import Identity
+from peerpouch.identity.proofs import HubSession
 from peerpouch.identity.sealing import SessionKey, seal
 from peerpouch.ports import Document
 from tests.hub.conftest import Join, publish
@@ -87,7 +88,7 @@ async def test_after_a_restart_a_replayed_offer_can_not_be_opened(join: Join, hu
 async def test_twin_with_a_session_key_that_outlives_the_process_it_can(
     join: Join, hub: MemoryHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "SessionKey", lambda: SessionKey(bytes(range(32))))
+    monkeypatch.setattr(client, "HubSession", lambda: HubSession(SessionKey(bytes(range(32)))))
     assert await _replay_after_restart(join, hub) == 1
 
 

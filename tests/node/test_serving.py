@@ -15,6 +15,7 @@ import pytest
 import peerpouch
 from peerpouch.couchapi import front
 from peerpouch.errors import BadRequest
+from peerpouch.node.folder import FolderRegistry
 
 LIMIT = 30.0
 AUTH = ("root", "secret")
@@ -327,3 +328,42 @@ async def test_administrators_are_seen_set_and_removed_but_for_the_last(server: 
             assert (await amy.get("_node/other/_config")).status_code == 404
             assert (await amy.get("_membership")).json()["all_nodes"] == ["nonode@nohost"]
         assert (await root.get("_all_dbs")).status_code == 401
+
+
+@pytest.mark.parametrize("defended", [True, False])
+async def test_a_feed_ends_when_its_reader_is_no_member_any_more(
+    server: peerpouch.Server, monkeypatch: pytest.MonkeyPatch, defended: bool
+) -> None:
+    if not defended:
+
+        async def nothing(self: FolderRegistry, name: str, entry: object) -> None:
+            pass
+
+        monkeypatch.setattr(FolderRegistry, "_security_changed", nothing)
+    async with client(server, AUTH) as root, client(server, ("ben", "b")) as ben, client(server, AUTH) as other:
+        user = {"name": "ben", "password": "b", "type": "user", "roles": []}
+        await root.put("_users/org.couchdb.user:ben", json=user)
+        await root.put("notes")
+        await root.put("notes/_security", json={"members": {"names": ["ben"]}})
+        feed = {"feed": "continuous", "heartbeat": "100"}
+        async with (
+            ben.stream("GET", "notes/_changes", params=feed) as reading,
+            other.stream("GET", "notes/_changes", params=feed) as administrating,
+        ):
+            lines, others = reading.aiter_lines(), administrating.aiter_lines()
+            assert await anext(lines) == await anext(others) == ""
+            await root.put("notes/_security", json={"members": {"names": ["carol"]}})
+            await root.put("notes/secret", json={})
+            async with asyncio.timeout(LIMIT):
+                told = [line async for line in _up_to_content(lines)]
+                seen = [line async for line in _up_to_content(others)]
+        assert ("secret" in told[-1]) is not defended
+        assert ("forbidden" in told[-1]) is defended
+        assert "secret" in seen[-1]
+
+
+async def _up_to_content(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    async for line in lines:
+        yield line
+        if line:
+            return

@@ -17,7 +17,7 @@ from typing import Any, Final
 from peerpouch.core import jsonio
 from peerpouch.core.policy import LOCAL_PREFIX
 from peerpouch.errors import Conflict, InvalidDocument, InvalidDocumentId, NotFound, TooLarge
-from peerpouch.ports import Anonymous, Document, Documents, Owner, Peer, Principal, User, Written
+from peerpouch.ports import Anonymous, Document, Documents, Owner, Peer, Principal, User, Visitor, Written
 
 MAX_DOCS: Final = 32
 """Documents of one visitor. A replication keeps one on each side; a different filter is a different replication."""
@@ -171,3 +171,5 @@ def remembered_by(principal: Principal) -> bytes:
             return b"anonymous\0"
         case Owner():
             return b"owner\0"
+        case Visitor():
+            return b"visitor\0"

@@ -13,7 +13,7 @@ from peerpouch.access.gate import GatedDatabase
 from peerpouch.access.guests import GuestDocs
 from peerpouch.core import security as rules
 from peerpouch.core import users
-from peerpouch.core.policy import LOCAL_PREFIX, Action
+from peerpouch.core.policy import LOCAL_PREFIX, Access, Action
 from peerpouch.core.security import UserAccess
 from peerpouch.errors import Forbidden, NotFound
 from peerpouch.ports import (
@@ -63,12 +63,27 @@ class UserGate(GatedDatabase):
         principal: The user.
         access: What ``_security`` allows.
         name: The database's name.
+        on_security: Called when ``_security`` was changed through this gate.
     """
 
-    def __init__(self, database: Database, principal: Principal, access: UserAccess, *, name: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        principal: Principal,
+        access: UserAccess,
+        *,
+        name: str,
+        on_security: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         super().__init__(database, principal, access, name=name)
         self._database = database
+        self._on_security = on_security
         self._guest = _OwnLocals(database, admin=access.admin)
+
+    @property
+    def access(self) -> Access:
+        """What is allowed."""
+        return self._access
 
     def end_feeds(self) -> None:
         """Let live feeds come to their end, as if their time were up."""
@@ -83,6 +98,8 @@ class UserGate(GatedDatabase):
         self._require(Action.ADMIN)
         rules.check(security)
         await self._database.put_security(security)
+        if self._on_security is not None:
+            await self._on_security()
 
     def local_docs(self, *, include_docs: bool = False) -> AllDocs:
         if self._access.admin:

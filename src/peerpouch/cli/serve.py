@@ -36,7 +36,11 @@ _LEVELS = ("debug", "info", "warning", "error")
 @click.option("--tls-key", metavar="FILE", type=click.Path(dir_okay=False), help="The certificate's key.")
 @click.option("--forwarded-from", metavar="ADDRESS", multiple=True, help="Believe this proxy's X-Forwarded headers.")
 @click.option("--share", metavar="DB", multiple=True, help="Share this database with other people.")
-@click.option("--hub", metavar="HUB", help="Where shares are announced: a URL, a file, or a database of DIR.")
+@click.option(
+    "--hub",
+    metavar="HUB",
+    help="A database of DIR to be a public hub; with --share, where shares are announced: it, a URL or a file.",
+)
 @click.option("--name", help="What people see of a share; by default the database's name.")
 @click.option("--read-only", is_flag=True, help="Let those who open a share read, and refuse their changes.")
 @identity_option
@@ -63,14 +67,20 @@ def command(
 
     Each database is one file of DIR, which is made if it is not there. PouchDB, CouchDB and curl can use them.
 
+    A public hub is a database that strangers may use without an account to find and announce shares and to leave
+    signals for each other, within limits, and for nothing else.
+
     Without an administrator the server listens on this machine only, and everybody there may do everything. The
     password of --admin is the environment variable PEERPOUCH_ADMIN_PASSWORD, or is asked for; it is remembered
     in DIR, as a hash.
     """
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("--tls-cert and --tls-key go together.")
-    if bool(share) != (hub is not None):
-        raise click.UsageError("--share and --hub go together.")
+    public = hub if hub is not None and is_database_name(hub) else None
+    if share and hub is None:
+        raise click.UsageError("--share needs a --hub.")
+    if hub is not None and public is None and not share:
+        raise click.UsageError("--hub without --share is the name of a database of DIR.")
     if name is not None and len(share) > 1:
         raise click.UsageError("--name is for one --share.")
     import peerpouch
@@ -87,9 +97,15 @@ def command(
         tls_key=tls_key,
         forwarded_from=forwarded_from,
         identity=identity,
+        hub=public,
         shares=[peerpouch.ShareOptions(database, hub or "", name, access) for database in share],
     )
     run(_serve(server, as_json=as_json))
+
+
+def is_database_name(hub: str) -> bool:
+    """Whether a hub is a database of the server itself, and neither a URL nor a file."""
+    return not ("/" in hub or ":" in hub or hub.endswith(".db"))
 
 
 def _password(name: str) -> str | None:
@@ -103,9 +119,12 @@ def _password(name: str) -> str | None:
 async def _serve(server: peerpouch.Server, *, as_json: bool) -> None:
     async with server:
         if as_json:
-            write_json({"url": server.url, "folder": str(server.folder), "admin_party": server.admin_party}, lines=True)
+            started = {"url": server.url, "folder": str(server.folder), "admin_party": server.admin_party}
+            write_json(started if server.hub_url is None else {**started, "hub": server.hub_url}, lines=True)
         else:
             print(f"serving  {server.folder}\nat       {server.url}", flush=True)
+            if server.hub_url is not None:
+                print(f"hub      {server.hub_url}", flush=True)
             if server.admin_party:
                 say(ADMIN_PARTY)
         await server.wait()

@@ -31,7 +31,8 @@ def command(hub: str, watch: bool, identity: str | None, as_json: bool) -> None:
 async def _shares(hub: str, *, watch: bool, identity: str | None, as_json: bool) -> None:
     import peerpouch
 
-    async with peerpouch.Hub(hub, identity=peerpouch.Identity.load(identity)) as meeting:
+    own = peerpouch.Identity.load(identity)
+    async with peerpouch.Hub(hub, identity=own, create=False) as meeting:
         if not watch:
             _show(await meeting.get_shared_databases(), as_json=as_json)
             return

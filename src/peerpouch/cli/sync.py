@@ -93,7 +93,9 @@ async def _sync(asked: _Asked) -> int:
         if asked.invite is not None:
             opening = peerpouch.open(peerpouch.Invite.parse(asked.invite), identity=own, **asked.network)
         else:
-            meeting = await stack.enter_async_context(peerpouch.Hub(asked.hub, identity=own, **asked.network))
+            meeting = await stack.enter_async_context(
+                peerpouch.Hub(asked.hub, identity=own, create=False, **asked.network)
+            )
             shares = await meeting.get_shared_databases()
             opening = choose(shares, asked.share, asked.hub).open(confirm=asked.confirm)
         # The share first: what can't be opened leaves no file behind.

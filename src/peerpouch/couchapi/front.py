@@ -20,10 +20,13 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 access_log = logging.getLogger("peerpouch.access")
 
-_EXPOSED: Final = "content-type, cache-control, accept-ranges, etag, server, x-couch-request-id, content-length"
+_EXPOSED: Final = (
+    "content-type, cache-control, accept-ranges, etag, server, x-couch-request-id, content-length, "
+    "peerpouch-hub, retry-after"
+)
 _ALLOWED_HEADERS: Final = (
     "accept, authorization, content-type, content-encoding, origin, referer, if-none-match, if-match, range, "
-    "destination, x-couch-full-commit, x-requested-with, last-event-id"
+    "destination, x-couch-full-commit, x-requested-with, last-event-id, peerpouch-session, peerpouch-reply"
 )
 _METHODS: Final = "GET, HEAD, PUT, POST, DELETE, COPY, OPTIONS"
 _MAX_AGE: Final = "600"

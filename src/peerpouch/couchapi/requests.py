@@ -49,12 +49,12 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive, registry: Registry, limits: Limits) -> None:
         self.scope = scope
         self.registry = registry
-        self.limits = limits
+        self.limits: Limits = scope.get("peerpouch.limits", limits)
         self.method: str = scope["method"]
         self.segments = split_path(scope)
         self.values: dict[str, str] = {}
         raw_query = scope.get("query_string", b"")
-        if len(raw_query) > limits.query_string:
+        if len(raw_query) > self.limits.query_string:
             raise TooLarge("The query string is too long; send the parameters in the body of a POST.")
         self.params = Params(parse_query(raw_query) if raw_query else {})
         self._receive = receive

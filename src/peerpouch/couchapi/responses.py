@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any
@@ -92,6 +93,8 @@ def error_fields(error: PeerPouchError) -> dict[str, str]:
 
 def error_response(error: PeerPouchError, *, headers: Iterable[Header] = ()) -> Response:
     """The response that stands for an error."""
+    if error.retry_after is not None:
+        headers = [*headers, header("retry-after", str(max(1, math.ceil(error.retry_after))))]
     return json_response(error_fields(error), status=error.status, headers=headers)
 
 

@@ -158,8 +158,7 @@ class Caller:
         document_id = str(call.sent.document["_id"])
         self._calls[document_id] = call
         try:
-            with hub_errors("send a signal"):
-                await self._database.put(call.sent.document)
+            await self._send(call)
             answer = await call.answer
         finally:
             del self._calls[document_id]
@@ -167,6 +166,18 @@ class Caller:
         if answer.error is not None:
             raise answer.error
         return answer.body or {}
+
+    async def _send(self, call: _Call) -> None:
+        with hub_errors("send a signal"):
+            try:
+                await self._database.put(call.sent.document)
+                return
+            except NotFound:  # a public hub takes no signals for a session that serves nothing there any more
+                pass
+        share = await self.find(call.sent.share.id)
+        if share.session != call.sent.share.session:
+            raise _Moved(share)
+        raise HubUnreachable("The hub takes no signals for a share that it lists.")
 
     async def close(self) -> None:
         """End what is waiting, and delete what is left in the hub, as far as that works at once."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random as _random
-import secrets
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
@@ -26,7 +25,7 @@ from peerpouch.hub.shares import LEASE, MAX_LEASE, MIN_LEASE, Share
 from peerpouch.hub.timing import end, within
 from peerpouch.identity.contacts import Contacts
 from peerpouch.identity.keys import Identity
-from peerpouch.identity.sealing import SessionKey
+from peerpouch.identity.proofs import HubSession
 from peerpouch.ports import Change, Clock, Document, Documents, Peer, SignalChannel
 
 logger = logging.getLogger(__name__)
@@ -46,6 +45,7 @@ class HubClient(SignalChannel):
         lease: Seconds that a share lives without renewal; it is renewed three times as often.
         decide_within: Seconds that a share's handler has for its decision.
         random: From 0 to 1, for jitter; never for keys.
+        session: The session's secrets, where something else proves them to the hub; by default fresh ones.
     """
 
     def __init__(
@@ -58,14 +58,15 @@ class HubClient(SignalChannel):
         lease: int = LEASE,
         decide_within: float = DECIDE_WITHIN,
         random: Callable[[], float] = _random.random,
+        session: HubSession | None = None,
     ) -> None:
         if not MIN_LEASE <= lease <= MAX_LEASE:
             raise BadRequest(f"A lease lasts {MIN_LEASE} to {MAX_LEASE} seconds.")
         self._identity = identity
         self._clock = clock
-        self._session = SessionKey()
-        # A random tag rather than the session's id: the hub need not learn which of its owners open what.
-        reply_to = signals.new_nonce(secrets.token_bytes(signals.NONCE_BYTES))
+        session = HubSession() if session is None else session
+        self._session = session.key
+        reply_to = session.reply_to
         self._feed = Feed(database, clock, feed_selector(self._session.id, reply_to), random)
         self._directory = Directory(database, clock, self._feed, self._session.id)
         self._publisher = Publisher(database, clock, identity, self._session, random, lease)

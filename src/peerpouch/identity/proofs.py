@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import hmac
 import re
+import secrets
+from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -33,6 +35,25 @@ TOLERANCE: Final = 900
 """Seconds between a proof's time and the hub's clock: as for all clocks of the protocol."""
 
 _TIME: Final = re.compile(r"0|[1-9][0-9]{0,15}")
+
+
+@dataclass(frozen=True, slots=True)
+class HubSession:
+    """What a hub object is to its hub.
+
+    Attributes:
+        key: The session's.
+        secret: Behind the reply tag of its offers.
+    """
+
+    key: SessionKey = field(default_factory=SessionKey)
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(SECRET_SIZE), repr=False)
+
+    @property
+    def reply_to(self) -> str:
+        """The tag by which the session's feed finds the answers to its offers: a random one rather than the session's
+        id, as the hub need not learn which of its owners open what."""
+        return reply_tag(self.secret)
 
 
 def hub_key(secret: bytes, name: str) -> SessionKey:

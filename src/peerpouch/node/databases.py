@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from typing import Final
+from urllib.parse import urlsplit
 
+from peerpouch.exchange import Exchange
+from peerpouch.identity.proofs import HubSession
 from peerpouch.js.blocking import QuickJSBlockingRunner
 from peerpouch.js.runner import QuickJSRunner
-from peerpouch.ports import BlockingRunner, StandingGuard, acting_principal
+from peerpouch.node.proving import ProvingExchange
+from peerpouch.ports import BlockingRunner, Clock, StandingGuard, SystemClock, acting_principal
 from peerpouch.query.stored import StoredQueries
 from peerpouch.query.validation import DocumentValidation
 from peerpouch.remote import RemoteDatabase
@@ -84,11 +88,18 @@ async def open_file(
     return database
 
 
-async def open_url(url: str, *, timeout: float | None = None) -> RemoteDatabase:
+async def open_url(
+    url: str, *, timeout: float | None = None, session: HubSession | None = None, clock: Clock | None = None
+) -> RemoteDatabase:
     """A database behind an ``http(s)`` URL; a user name and password in it are sent as basic authentication.
 
     Nothing is sent before the first request.
+
+    Args:
+        session: What is proved to the database if it is a public hub.
     """
-    exchange = NetworkExchange(url)
+    exchange: Exchange = NetworkExchange(url)
+    if session is not None:
+        exchange = ProvingExchange(exchange, urlsplit(url).path, session, clock or SystemClock())
     limit = REQUEST_TIMEOUT if timeout is None else timeout
     return RemoteDatabase(exchange, url, timeout=limit, on_close=exchange.aclose)

@@ -16,7 +16,7 @@ import asyncio
 import os
 import re
 import weakref
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,12 +32,15 @@ from peerpouch.errors import (
     DatabaseClosed,
     DatabaseExists,
     DatabaseNotFound,
+    Forbidden,
     InvalidDatabaseName,
     StorageError,
+    Unauthorized,
 )
+from peerpouch.hub.public.visit import Visit
 from peerpouch.node.databases import LocalDatabase, open_file
 from peerpouch.node.settings import Settings
-from peerpouch.ports import Clock, Database, Owner, Principal, Registry, SystemClock, User
+from peerpouch.ports import Clock, Database, Owner, Principal, Registry, SystemClock, User, Visitor
 
 MAX_OPEN: Final = 64
 """Files open at once: with five connections of three descriptors each, what a process may open by default holds them
@@ -92,9 +95,10 @@ class _Entry:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     database: LocalDatabase | None = None
-    gates: weakref.WeakSet[UserGate] = field(default_factory=weakref.WeakSet)
+    gates: weakref.WeakSet[UserGate | Visit] = field(default_factory=weakref.WeakSet)
     holds: int = 0
     used: float = 0.0
+    security_changes: int = 0
 
     @property
     def busy(self) -> bool:
@@ -109,10 +113,17 @@ class FolderRegistry(Registry):
         settings: The server's identity and administrators.
         clock: For closing what is idle.
         max_open: Files open at once.
+        hub: The name of a database that is a public hub, see :meth:`serve_hub`.
     """
 
     def __init__(
-        self, folder: Path, settings: Settings, *, clock: Clock | None = None, max_open: int = MAX_OPEN
+        self,
+        folder: Path,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        max_open: int = MAX_OPEN,
+        hub: str | None = None,
     ) -> None:
         self._folder = folder
         self._settings = settings
@@ -121,6 +132,12 @@ class FolderRegistry(Registry):
         self._entries: dict[str, _Entry] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self._closed = False
+        self._hub_name = hub
+        self._visit: Callable[[Visitor], Visit] | None = None
+
+    def serve_hub(self, visit: Callable[[Visitor], Visit]) -> None:
+        """From now on, hand visits to those who come to the public hub as visitors."""
+        self._visit = visit
 
     async def __aenter__(self) -> FolderRegistry:
         await asyncio.to_thread(self._clear_up)
@@ -163,26 +180,44 @@ class FolderRegistry(Registry):
         return self._settings.uuid
 
     async def open(self, name: str, principal: Principal) -> Database:
-        who = _who(principal)
         entry = await self._enter(name)
         try:
-            database = _opened(entry)
-            if ADMIN_ROLE in who.roles:
-                access = UserAccess(admin=True)
-            elif name == USERS:
-                access = UserAccess(anonymous=not who.name)  # the gate knows what of it a user may see
-            else:
-                access = security.access_of(await database.get_security(), who.name or None, who.roles)
-            gate = self._gate(name, database, principal, access)
+            if isinstance(principal, Visitor) and name == self._hub_name and self._visit is not None:
+                visit = self._visit(principal)
+                entry.gates.add(visit)
+                return visit
+            while True:
+                changes = entry.security_changes
+                access = await _access_of(name, _opened(entry), principal)
+                if entry.security_changes == changes:
+                    break  # else it was changed while we looked
+            gate = self._gate(name, entry, principal, access)
             entry.gates.add(gate)
+            return gate
         finally:
             self._leave(entry)
-        return gate
 
-    def _gate(self, name: str, database: Database, principal: Principal, access: UserAccess) -> UserGate:
+    def _gate(self, name: str, entry: _Entry, principal: Principal, access: UserAccess) -> UserGate:
+        database = _opened(entry)
         if name == USERS:
             return UsersGate(database, principal, access, name=name, hash_password=hash_password)
-        return UserGate(database, principal, access, name=name)
+
+        async def changed() -> None:
+            await self._security_changed(name, entry)
+
+        return UserGate(database, principal, access, name=name, on_security=changed)
+
+    async def _security_changed(self, name: str, entry: _Entry) -> None:
+        """End the feeds and requests of those who may do something else now than when they came."""
+        entry.security_changes += 1
+        for gate in list(entry.gates):
+            if isinstance(gate, UserGate):
+                try:
+                    same = await _access_of(name, _opened(entry), gate.principal) == gate.access
+                except (Unauthorized, Forbidden):
+                    same = False
+                if not same:
+                    gate.revoke("The database's _security was changed; ask again.")
 
     async def names(self, principal: Principal) -> list[str]:
         security.require_server_admin(_who(principal).roles)
@@ -194,6 +229,8 @@ class FolderRegistry(Registry):
 
     async def delete(self, name: str, principal: Principal) -> None:
         security.require_server_admin(_who(principal).roles)
+        if name == self._hub_name:
+            raise Forbidden("This database is the public hub of this server.")
         entry = await self._enter(name)
         try:
             async with entry.lock:
@@ -280,7 +317,9 @@ class FolderRegistry(Registry):
         if not await asyncio.to_thread(path.exists):
             raise DatabaseNotFound
         await self._make_room()
-        return await open_file(str(path), create=False, validate=True, name=name)
+        # A hub's documents change every few seconds, and nobody asks for what they were.
+        hub = name == self._hub_name
+        return await open_file(str(path), create=False, validate=True, name=name, auto_compaction=hub)
 
     async def _make_room(self) -> None:
         while self.open_count >= self._max_open:
@@ -353,6 +392,15 @@ def _opened(entry: _Entry) -> LocalDatabase:
     if entry.database is None:
         raise DatabaseNotFound  # deleted meanwhile
     return entry.database
+
+
+async def _access_of(name: str, database: Database, principal: Principal) -> UserAccess:
+    who = _who(principal)
+    if ADMIN_ROLE in who.roles:
+        return UserAccess(admin=True)
+    if name == USERS:
+        return UserAccess(anonymous=not who.name)  # the gate knows what of it a user may see
+    return security.access_of(await database.get_security(), who.name or None, who.roles)
 
 
 def _who(principal: Principal) -> User:

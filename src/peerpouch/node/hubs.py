@@ -12,6 +12,7 @@ from peerpouch.errors import NotSupported
 from peerpouch.hub.names import parse_name
 from peerpouch.identity.contacts import Contacts
 from peerpouch.identity.invites import PREFIX, Invite
+from peerpouch.identity.proofs import HubSession
 from peerpouch.node import databases, ice, targets
 from peerpouch.node.meeting import AnyIdentity, Meeting, live_hub, load_identity
 from peerpouch.node.opening import Opening
@@ -26,7 +27,8 @@ class Hub(Meeting):
     __doc__ = Meeting.__doc__
 
     async def _open_target(self, target: str | os.PathLike[str]) -> Database:
-        return await _open(target, visit=_Asked(identity=self._wanted_identity, network=_Network(*self._network)))
+        asked = _Asked(identity=self._wanted_identity, network=_Network(*self._network), session=self._session)
+        return await _open(target, visit=asked, create=self._create)
 
 
 def open(
@@ -110,6 +112,7 @@ class _Asked(NamedTuple):
     confirm: bool = False
     timeout: float | None = None
     network: _Network = _Network()
+    session: HubSession | None = None
 
 
 _PLAINLY: Final = _Asked()
@@ -133,7 +136,7 @@ async def _open(
     if parsed.kind is Kind.SHARE:
         return await _open_share(*parse_name(parsed.address), visit, None)
     if parsed.kind is Kind.HTTP:
-        return await databases.open_url(parsed.address, timeout=visit.timeout)
+        return await databases.open_url(parsed.address, timeout=visit.timeout, session=visit.session)
     return await databases.open_file(
         parsed.address,
         create=create,
@@ -145,14 +148,6 @@ async def _open(
 
 
 # Shares that are opened without a Hub object
-
-
-class _Visit(Hub):
-    """A hub object that only opens shares: it makes no file where a hub should be."""
-
-    async def _open_target(self, target: str | os.PathLike[str]) -> Database:
-        asked = _Asked(identity=self._wanted_identity, network=_Network(*self._network))
-        return await _open(target, visit=asked, create=False)
 
 
 @dataclass(eq=False, slots=True)
@@ -189,7 +184,8 @@ async def _open_share(share_id: str, hub_address: str, asked: _Asked, invite: In
     shared = asked.network == _Network() and asked.contacts is None
     session = _sessions.get(key) if shared else None
     if session is None:
-        visit = _Visit(hub_target.address, identity=own, contacts=asked.contacts, **asked.network._asdict())
+        # No file is made where a hub should be.
+        visit = Hub(hub_target.address, identity=own, contacts=asked.contacts, create=False, **asked.network._asdict())
         session = _Session(visit, asyncio.ensure_future(visit.__aenter__()))
         if shared:
             _sessions[key] = session

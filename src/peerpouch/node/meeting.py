@@ -29,6 +29,7 @@ from peerpouch.hub.shares import Share
 from peerpouch.identity.contacts import Contacts, Trust
 from peerpouch.identity.invites import Invite
 from peerpouch.identity.keys import Identity, PublicKey
+from peerpouch.identity.proofs import HubSession
 from peerpouch.node import doors, ice, targets
 from peerpouch.node.doors import AnyAccess, AnyPeer, Door, check_database, same_database
 from peerpouch.node.invitations import Invitations
@@ -68,6 +69,7 @@ class Meeting(ABC):
         compression: Whether JSON is compressed on its way to peers: ``"auto"``, where it is measured that this makes it
             faster; ``"on"``; ``"off"``. Each side decides for what it sends.
         engine: The WebRTC engine, ``"wrtc"`` or ``"aiortc"``; by default the first that is installed.
+        create: For a path: make the file when there is none.
         transport: What makes peer connections, in place of WebRTC.
         clock: Time, for leases and limits.
     """
@@ -82,10 +84,12 @@ class Meeting(ABC):
         ice_transport_policy: Literal["all", "relay"] = "all",
         compression: Literal["auto", "on", "off"] = "auto",
         engine: str | None = None,
+        create: bool = True,
         transport: PeerTransport | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._target = target
+        self._create = create
         self._wanted_identity = identity
         self._contacts = Contacts() if contacts is None else contacts
         self._network = (ice_servers, ice_transport_policy, compression)
@@ -96,6 +100,7 @@ class Meeting(ABC):
         self._transport = transport
         self.label = target.name if isinstance(target, Database) else targets.parse(target).label
         """What the hub is called in a ``dbname``: its path, or its URL without credentials."""
+        self._session = HubSession()
         self._shares: dict[str, OwnShare] = {}
         self._changing = asyncio.Lock()
         self._preparing: asyncio.Task[None] | None = None
@@ -114,7 +119,9 @@ class Meeting(ABC):
             database = await self._open_database(stack)
             stack.push_async_callback(self._close_owned)
             stack.push_async_callback(self._transport.close)
-            self._client = HubClient(database, self._identity, self._clock, contacts=self._contacts)
+            self._client = HubClient(
+                database, self._identity, self._clock, contacts=self._contacts, session=self._session
+            )
             self._pool = Pool(
                 self._client.address,
                 self._transport,

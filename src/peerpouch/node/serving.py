@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 from peerpouch.couchapi import passwords
 from peerpouch.couchapi.app import CouchApp, create_app
@@ -25,9 +26,12 @@ from peerpouch.couchapi.requests import Request
 from peerpouch.couchapi.responses import Response, json_response
 from peerpouch.couchapi.routing import Access, Route
 from peerpouch.errors import BadRequest, DatabaseClosed, NotSupported, PeerPouchError
+from peerpouch.hub.public.service import PublicHub
+from peerpouch.identity.proofs import hub_key
 from peerpouch.node.accounts import FolderAccounts
-from peerpouch.node.folder import FolderRegistry
+from peerpouch.node.folder import SYSTEM, FolderRegistry
 from peerpouch.node.meeting import AnyIdentity
+from peerpouch.node.publichub import HubDoor
 from peerpouch.node.settings import Settings
 from peerpouch.node.standing import ShareOptions, StandingShare
 from peerpouch.node.unattended import Unattended
@@ -73,6 +77,8 @@ class Server:
         forwarded_from: Addresses of proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed.
         identity: In whose name databases are shared, and shares are opened; by default the user's own.
         shares: What to share, for as long as the server runs.
+        hub: The name of a database that is made a public hub: strangers may find and announce shares in it and leave
+            signals, and nothing else. It is made if it is not there.
 
     Raises:
         BadRequest: there is no administrator and ``host`` is not a loopback address, or the address can't be used.
@@ -92,6 +98,7 @@ class Server:
         forwarded_from: Sequence[str] = (),
         identity: AnyIdentity = None,
         shares: Sequence[ShareOptions] = (),
+        hub: str | None = None,
     ) -> None:
         self.folder = Path(folder).absolute()
         self._host = host
@@ -102,6 +109,8 @@ class Server:
         self._forwarded_from = tuple(forwarded_from)
         self._identity = identity
         self._shares = tuple(shares)
+        self._hub = hub
+        self._public: PublicHub | None = None
         self._standing: list[StandingShare] = []
         self._stack: AsyncExitStack | None = None
         self._clock = SystemClock()
@@ -117,7 +126,9 @@ class Server:
                     f"Without an administrator everybody may do everything, so {self._host} is not listened at: "
                     "set an administrator with --admin, or listen at 127.0.0.1."
                 )
-            self.registry = await stack.enter_async_context(FolderRegistry(self.folder, self._settings))
+            self.registry = await stack.enter_async_context(FolderRegistry(self.folder, self._settings, hub=self._hub))
+            if self._hub is not None:
+                await self._open_hub(stack, self._hub)
             self._unattended = Unattended(self.registry, self._identity, self._clock)
             await stack.enter_async_context(self._unattended)
             listener = self._listen()
@@ -131,6 +142,13 @@ class Server:
                 self._standing.append(await stack.enter_async_context(share))
             self._stack = stack.pop_all()
         return self
+
+    async def _open_hub(self, stack: AsyncExitStack, name: str) -> None:
+        if name in SYSTEM:
+            raise BadRequest(f"{name} has another purpose, and can't be a hub.")
+        database = await stack.enter_async_context(self.registry.hold(name, create=True))
+        self._public = await stack.enter_async_context(PublicHub(database, self._clock, name=name))
+        self.registry.serve_hub(self._public.visit)
 
     def _set_admin(self, name: str, password: str | None) -> None:
         known = self._settings.admins.get(name)
@@ -181,7 +199,7 @@ class Server:
         accounts = FolderAccounts(self._settings, self.registry)
 
         async def inner(scope: Any, receive: Any, send: Any) -> None:
-            await app(scope, receive, send)
+            await door(scope, receive, send)
 
         authentication = Authentication(inner, accounts, self._settings.secret, self._clock)
         routes = (
@@ -191,6 +209,10 @@ class Server:
             Route("GET", "/_peerpouch/status", self._status, Access.ADMIN),
         )
         app: CouchApp = create_app(self.registry, extra_routes=routes)
+        door: Any = app
+        if self._hub is not None and self._public is not None:
+            key = hub_key(self._settings.secret, self._hub)
+            door = HubDoor(app, self._public, self._hub, key, self._clock, app.limits)
         front: Any = LoopbackOnly(authentication, lambda: not accounts.has_admins)
         if self._cors:
             front = CORS(front, self._cors)
@@ -206,6 +228,7 @@ class Server:
                 "databases": {"known": len(await self.registry.all_names()), "open": self.registry.open_count},
                 "shares": [share.status() for share in self._standing],
                 "replications": self._unattended.scheduler_jobs(),
+                "hub": None if self._public is None else self._public.status(),
             }
         )
 
@@ -221,6 +244,11 @@ class Server:
         """Where it listens, with a slash at the end."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"{'https' if self._tls[0] else 'http'}://{host}:{self.port}/"
+
+    @property
+    def hub_url(self) -> str | None:
+        """The address of the public hub, if there is one."""
+        return None if self._hub is None else self.url + quote(self._hub, safe="")
 
     @property
     def admin_party(self) -> bool:

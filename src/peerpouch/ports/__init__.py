@@ -27,6 +27,7 @@ from peerpouch.ports.principals import (
     Principal,
     Registry,
     User,
+    Visitor,
     acting_for,
     acting_principal,
 )
@@ -140,6 +141,7 @@ __all__ = [
     "User",
     "ViewResult",
     "ViewRow",
+    "Visitor",
     "WriteFailure",
     "WriteResult",
     "Written",

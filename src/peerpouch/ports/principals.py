@@ -47,7 +47,22 @@ class Peer:
     session: str
 
 
-Principal = Owner | Anonymous | User | Peer
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A stranger at a public hub, and what its request proved.
+
+    Attributes:
+        address: Where the request comes from, as far as the server knows.
+        session: The id of a session that the visitor holds.
+        reply_to: A reply tag whose secret the visitor knows.
+    """
+
+    address: str
+    session: str | None = None
+    reply_to: str | None = None
+
+
+Principal = Owner | Anonymous | User | Peer | Visitor
 """On whose behalf a request runs. It travels in the ASGI scope under ``"peerpouch.principal"``."""
 
 _acting: ContextVar[Principal | None] = ContextVar("peerpouch_acting", default=None)

@@ -29,6 +29,7 @@ from peerpouch.ports import (
     Proposal,
     StandingGuard,
     User,
+    Visitor,
 )
 from peerpouch.query.definitions import DESIGN
 
@@ -51,7 +52,7 @@ def user_context(who: Principal, database: str) -> dict[str, Any]:
             return {"db": database, "name": None, "roles": ["_admin"]}
         case User(name=name, roles=roles):
             return {"db": database, "name": name or None, "roles": sorted(roles)}
-        case Peer() | Anonymous():
+        case Peer() | Anonymous() | Visitor():
             return {"db": database, "name": None, "roles": []}
 
 
