@@ -8,6 +8,7 @@
  */
 
 import { PeerPouchError } from '../errors.js';
+import { Turns } from '../turns.js';
 import { concat, equal, randomBytes, sha256, toText, utf8 } from './bytes.js';
 import { TOKEN_SIZE } from './invites.js';
 
@@ -55,8 +56,7 @@ function find(doc, hash) {
 export class Invitations {
   #database;
   #clock;
-  /** @type {Promise<unknown>} */
-  #last = Promise.resolve();
+  #turns = new Turns();
 
   /** @param {any} database The owner's PouchDB. @param {Clock} clock When invites run out. */
   constructor(database, clock) {
@@ -167,9 +167,7 @@ export class Invitations {
    * @param {(doc: any) => boolean} update Changes the document in place; whether it is to be written.
    */
   #change(update) {
-    const turn = this.#last.then(() => this.#try(update));
-    this.#last = turn.catch(() => {});
-    return turn;
+    return this.#turns.take(() => this.#try(update));
   }
 
   /** @param {(doc: any) => boolean} update */
