@@ -11,7 +11,7 @@ share, the time and the nonce that is in the document's id; an answer covers the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from peerpouch.core import jsonio
 from peerpouch.errors import (
@@ -50,6 +50,9 @@ _PADDING: Final = 1024
 
 MAX_REASON: Final = 1_000
 """Characters of a refusal's reason."""
+
+MAX_INTEGER: Final = 2**53 - 1
+"""The largest time: what every implementation can hold exactly."""
 
 REFUSALS: Final = (
     Forbidden,
@@ -204,7 +207,7 @@ def open_offer(document: Document, *, key: PublicKey, session: SessionKey) -> Of
     _check_recipient(content, key, session)
     _check_nonce(content, nonce)
     sender_session, share, time = _part(content, "from").get("session"), content.get("share"), content.get("time")
-    if not is_session_id(sender_session) or not is_share_id(share) or type(time) is not int:
+    if not is_session_id(sender_session) or not is_share_id(share) or not _is_time(time):
         raise InvalidSignal("The offer is malformed.")
     return Offer(
         document_id=id,
@@ -365,6 +368,10 @@ def _read(signed: bytes) -> dict[str, Any]:
     if not isinstance(content, dict) or not _is_version(content.get("version")):
         raise InvalidSignal("The signal's content is of a version that is not known here.")
     return content
+
+
+def _is_time(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= MAX_INTEGER
 
 
 def _is_version(value: object) -> bool:
