@@ -20,6 +20,7 @@ import benchmarks.reading
 import benchmarks.replicating
 import benchmarks.serving
 import benchmarks.shaped
+import benchmarks.trusting
 from benchmarks import report
 from benchmarks.registry import FULL, REGISTRY, SHORT
 from benchmarks.runner import run_all

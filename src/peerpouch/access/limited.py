@@ -7,7 +7,7 @@ What is then read of the documents is judged once more, since it may have change
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Literal, NamedTuple
 
@@ -41,6 +41,9 @@ from peerpouch.ports import (
 
 _PAGE: Final = 100
 """Documents of a page: they are held in memory together."""
+
+_BATCH: Final = 500
+"""Documents looked up together: a replicator's batch. They are read in pages that storage bounds by their bytes."""
 
 _REFUSED: Final = "Only the owner of a database may administer it."
 
@@ -154,32 +157,24 @@ class LimitedDatabase(LimitedQueries, Database):
         attachments: AttachmentMode = False,
     ) -> AsyncIterator[RevisionResult]:
         await self._selection.refresh()
-        at = 0
-        while at < len(requests):
-            # Documents that are asked for more than once in a row are read once.
-            part: dict[str, list[RevisionRequest]] = {}
-            last = None
-            while at < len(requests) and len(part) < _PAGE:
-                request = requests[at]
-                if request.id != last and request.id in part:
-                    break
-                part.setdefault(request.id, []).append(request)
-                last = request.id
-                at += 1
+        for part in _distinct(requests):
             async with aclosing(self._reader.many(list(part))) as found:
                 async for doc_id, leaves, size in found:
-                    for request in part[doc_id]:
-                        asked = None if request.rev is None else [request.rev]
-                        for result in cited(doc_id, leaves, asked, latest=latest):
-                            doc = result.doc
-                            if doc is None:
-                                yield result
-                                continue
-                            if attachments or len(part[doc_id]) > 1:
-                                doc = await self._reader.full(doc, attachments, request.atts_since)
-                            if not revs:
-                                doc.pop("_revisions", None)
-                            yield RevisionResult(doc_id, result.rev, doc, None, 0 if attachments else size)
+                    asked = part[doc_id]
+                    if len(asked) == len(leaves) == 1 and not attachments and asked[0].rev == leaves[0]["_rev"]:
+                        if not revs:
+                            del leaves[0]["_revisions"]
+                        yield RevisionResult(doc_id, asked[0].rev, leaves[0], None, size)
+                        continue
+                    for request in asked:
+                        wanted = None if request.rev is None else [request.rev]
+                        for result in cited(doc_id, leaves, wanted, latest=latest):
+                            if result.doc is not None:
+                                doc = await self._reader.full(result.doc, attachments, request.atts_since)
+                                if not revs:
+                                    doc.pop("_revisions", None)
+                                result = RevisionResult(doc_id, result.rev, doc, None, 0 if attachments else size)
+                            yield result
 
     async def revs_diff(self, revs: Mapping[str, Sequence[str]]) -> dict[str, RevsDiff]:
         await self._selection.refresh()
@@ -392,6 +387,23 @@ class LimitedDatabase(LimitedQueries, Database):
 
     async def destroy(self) -> None:
         raise Forbidden(_REFUSED)
+
+
+def _distinct(requests: Sequence[RevisionRequest]) -> Iterator[dict[str, list[RevisionRequest]]]:
+    """Parts of the requests, in order, by document: one that is asked for more than once in a row is read once."""
+    part: dict[str, list[RevisionRequest]] = {}
+    last = None
+    for request in requests:
+        if request.id == last:
+            part[request.id].append(request)
+            continue
+        if request.id in part or len(part) >= _BATCH:
+            yield part
+            part = {}
+        part[request.id] = [request]
+        last = request.id
+    if part:
+        yield part
 
 
 def select_from(database: Database, select: Mapping[str, Any]) -> Selection:

@@ -232,7 +232,9 @@ class Selection:
         if not await self._store.update_index(self.index, rows, since=old.upto, upto=new.upto):
             return False
         self._set_state(new)
-        self._remember(rows)
+        if rows:
+            self._pending.clear()
+            self._remember(rows)
         return True
 
     async def _leaves(self, changes: Sequence[Change]) -> dict[str, list[Document]]:

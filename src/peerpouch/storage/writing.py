@@ -163,7 +163,7 @@ class _BatchWriter:
         return seq
 
     def _write(self, edit: Edit, head: Head | None) -> str:
-        if edit.attachments is not None or edit.parent is None:
+        if edit.attachments is not None or (edit.parent is None and head is not None):
             # What follows may change it, and the job may be run again, so what it was given stays as it is.
             edit = replace(edit, attachments=None if edit.attachments is None else dict(edit.attachments))
         extends = edit.parent is not None or not self.options.new_edits
