@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from peerpouch.core.fields import compile_fields, format_path, get_field, parse_
 from peerpouch.core.mango import format_selector, parse_selector
 from peerpouch.core.selector import compile_selector, conjunction
 from peerpouch.errors import BadRequest, InvalidSelector
+from tests.core import selector_vectors
 from tests.core.naive_selector import matches
 from tests.core.selector_strategies import documents, selectors
 
@@ -258,3 +260,7 @@ def test_sorts_are_parsed() -> None:
 def test_bad_sorts_are_refused(spec: Any) -> None:
     with pytest.raises(BadRequest):
         parse_sort(spec)
+
+
+def test_the_vectors_are_what_this_matcher_answers() -> None:
+    assert json.loads(selector_vectors.PATH.read_text()) == json.loads(json.dumps(selector_vectors.build()))
