@@ -1,0 +1,204 @@
+/** A request: its path, its parameters, its headers, and its body, which has a limit. */
+
+import { PeerPouchError } from '../errors.js';
+import { isObject } from '../access/selector.js';
+
+/**
+ * What brings a request here: a Fetch Request, or whatever looks like one.
+ *
+ * @typedef {object} RequestLike
+ * @property {string} method
+ * @property {string} url Path and query; what stands before the path is ignored.
+ * @property {Headers} headers
+ * @property {ReadableStream<Uint8Array> | null} [body]
+ * @property {AbortSignal} [signal] Aborted when the peer wants no answer any more.
+ */
+
+/** Bytes of a JSON body, decompressed: PouchDB sends attachments as base64 inside `_bulk_docs`, 100 documents of 1 MB fit. */
+const MAX_JSON = 128 * 1024 * 1024;
+
+/** Bytes of a body with attachments, which a page must hold in memory until PouchDB has them. */
+const MAX_BODY = 1024 * 1024 * 1024;
+
+const MAX_QUERY = 64 * 1024;
+
+/** @param {string} reason @param {string} [error] @returns {never} */
+export function refuse(reason, error = 'bad_request') {
+  throw new PeerPouchError(error, reason);
+}
+
+/** @param {string} text */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text.replaceAll('+', ' '));
+  } catch {
+    return refuse('The URL is not percent-encoded UTF-8.');
+  }
+}
+
+/**
+ * Typed access to parameters: of the query, where values are text, and of a JSON body, which wins.
+ */
+export class Params {
+  /** @param {Map<string, string>} query @param {Record<string, any>} [body] */
+  constructor(query, body = {}) {
+    this.query = query;
+    this.body = body;
+  }
+
+  /** @param {string} name */
+  has(name) {
+    return Object.hasOwn(this.body, name) || this.query.has(name);
+  }
+
+  /** @param {Record<string, any>} body */
+  withBody(body) {
+    return new Params(this.query, body);
+  }
+
+  /** @param {string} name @returns {any} */
+  raw(name) {
+    return Object.hasOwn(this.body, name) ? this.body[name] : this.query.get(name);
+  }
+
+  /** @param {string} name @returns {string | undefined} */
+  text(name) {
+    const value = this.raw(name);
+    if (value === undefined || typeof value === 'string') return value;
+    return refuse(`Invalid value for string: parameter ${name}.`, 'query_parse_error');
+  }
+
+  /** @param {string} name @param {boolean} [otherwise] */
+  boolean(name, otherwise = false) {
+    const value = this.raw(name);
+    if (value === undefined || value === null) return otherwise;
+    if (value === true || value === 'true') return true;
+    if (value === false || value === 'false') return false;
+    return refuse(`Invalid boolean parameter: ${name}.`, 'query_parse_error');
+  }
+
+  /** @param {string} name @param {number} [least] @returns {number | undefined} */
+  integer(name, least = 0) {
+    let value = this.raw(name);
+    if (value === undefined || value === null) return undefined;
+    if (typeof value === 'string' && /^[+-]?\d{1,15}$/.test(value)) value = Number(value);
+    if (Number.isSafeInteger(value) && value >= least) return value;
+    return refuse(`Invalid value for integer: parameter ${name}.`, 'query_parse_error');
+  }
+
+  /** A value that is JSON: decoded already in a body, encoded in a query. @param {string} name @returns {any} */
+  json(name) {
+    if (Object.hasOwn(this.body, name) || !this.query.has(name)) return this.body[name];
+    try {
+      return JSON.parse(/** @type {string} */ (this.query.get(name)));
+    } catch {
+      return refuse(`Invalid JSON in parameter ${name}.`, 'query_parse_error');
+    }
+  }
+
+  /** @param {string} name @returns {string[] | undefined} */
+  strings(name) {
+    const value = this.json(name);
+    if (value === undefined || (Array.isArray(value) && value.every((item) => typeof item === 'string'))) return value;
+    return refuse(`${name} must be an array of strings.`, 'query_parse_error');
+  }
+}
+
+export class Request {
+  /**
+   * @param {RequestLike} raw
+   * @param {import('../access/gate.js').GatedDatabase} database
+   * @param {{ clock: import('../access/watching.js').Clock, name: string }} context
+   */
+  constructor(raw, database, context) {
+    this.raw = raw;
+    this.database = database;
+    this.context = context;
+    this.method = raw.method.toUpperCase();
+    const [path, query = ''] = raw.url.replace(/^[a-z]+:\/\/[^/]*/, '').split(/\?(.*)/s);
+    if (query.length > MAX_QUERY) refuse('The query string is too long; send the parameters in the body of a POST.', 'too_large');
+    // Split before it is decoded, since an id may contain an encoded slash.
+    this.segments = path.split('/').filter((part) => part !== '').map(decoded);
+    const first = /^(_design|_local)\/(.+)$/s.exec(this.segments[0] ?? '');
+    if (first) this.segments.splice(0, 1, first[1], first[2]);
+    /** The path's variables, set by the router. @type {Record<string, string>} */
+    this.values = {};
+    const pairs = query.split('&').filter((pair) => pair !== '').map((pair) => pair.split(/=(.*)/s).slice(0, 2).map(decoded));
+    this.params = new Params(new Map(pairs.map(([name, value = '']) => [name, value])));
+    this.signal = raw.signal ?? new AbortController().signal;
+  }
+
+  /** @param {string} name */
+  header(name) {
+    return this.raw.headers.get(name);
+  }
+
+  /** Whether the Accept header names this type, or, `wildcard`, is absent or takes everything. @param {string} type @param {boolean} wildcard */
+  accepts(type, wildcard) {
+    const header = this.header('accept');
+    if (!header) return wildcard;
+    const offered = header.split(',').map((item) => item.split(';')[0].trim().toLowerCase());
+    return offered.includes(type) || (wildcard && offered.includes('*/*'));
+  }
+
+  /** The body, decompressed, as it comes. @param {{ limit?: number, decode?: boolean }} [options] @returns {AsyncGenerator<Uint8Array>} */
+  async *chunks({ limit = MAX_BODY, decode = true } = {}) {
+    let body = this.raw.body;
+    if (!body) return;
+    const encoding = (this.header('content-encoding') ?? 'identity').trim().toLowerCase();
+    if (encoding !== 'identity' && encoding !== 'gzip') refuse('Only gzip and identity content-encodings are supported', 'bad_content_type');
+    if (encoding === 'gzip' && decode) body = gunzip(body);
+    yield* read(body, limit);
+  }
+
+  /** The body as JSON. @param {{ required?: boolean }} [options] @returns {Promise<any>} */
+  async json({ required = true } = {}) {
+    if (this.header('content-type')?.split(';')[0].trim().toLowerCase() !== 'application/json' && this.method === 'POST') {
+      refuse('Content-Type must be application/json', 'bad_content_type');
+    }
+    const text = await new Blob(/** @type {BlobPart[]} */ (await gather(this.chunks({ limit: MAX_JSON })))).text();
+    if (text === '' && !required) return {};
+    try {
+      return JSON.parse(text);
+    } catch {
+      return refuse('invalid UTF-8 JSON');
+    }
+  }
+
+  /** @param {{ required?: boolean }} [options] @returns {Promise<Record<string, any>>} */
+  async object(options) {
+    const value = await this.json(options);
+    return isObject(value) ? value : refuse('Request body must be a JSON object');
+  }
+}
+
+/** @param {ReadableStream<Uint8Array>} body @returns {ReadableStream<Uint8Array>} */
+export const gunzip = (body) => body.pipeThrough(/** @type {any} */ (new DecompressionStream('gzip')));
+
+/** @param {ReadableStream<Uint8Array>} body @param {number} limit */
+export async function* read(body, limit) {
+  const reader = body.getReader();
+  let size = 0;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      size += value.length;
+      if (size > limit) refuse(`The request's body is larger than the limit of ${limit} bytes.`, 'too_large');
+      yield value;
+    }
+  } catch (error) {
+    // What a decompressor throws.
+    if (error instanceof TypeError) return refuse('The body is not valid gzip.');
+    throw error;
+  } finally {
+    await reader.cancel().catch(() => {});
+  }
+}
+
+/** @template T @param {AsyncIterable<T>} source @returns {Promise<T[]>} */
+export async function gather(source) {
+  const items = [];
+  for await (const item of source) items.push(item);
+  return items;
+}
