@@ -21,6 +21,7 @@ from peerpouch.couchapi.app import CouchApp, create_app
 from peerpouch.couchapi.authentication import Authentication
 from peerpouch.couchapi.configuration import ConfigurationRoutes
 from peerpouch.couchapi.front import CORS, AccessLog, LoopbackOnly, is_loopback
+from peerpouch.couchapi.pages import Pages
 from peerpouch.couchapi.replications import ReplicationRoutes, require_admin
 from peerpouch.couchapi.requests import Request
 from peerpouch.couchapi.responses import Response, json_response
@@ -31,6 +32,7 @@ from peerpouch.identity.proofs import hub_key
 from peerpouch.node.accounts import FolderAccounts
 from peerpouch.node.folder import SYSTEM, FolderRegistry
 from peerpouch.node.meeting import AnyIdentity
+from peerpouch.node.pages import folders
 from peerpouch.node.publichub import HubDoor
 from peerpouch.node.settings import Settings
 from peerpouch.node.standing import ShareOptions, StandingShare
@@ -213,7 +215,7 @@ class Server:
         if self._hub is not None and self._public is not None:
             key = hub_key(self._settings.secret, self._hub)
             door = HubDoor(app, self._public, self._hub, key, self._clock, app.limits)
-        front: Any = LoopbackOnly(authentication, lambda: not accounts.has_admins)
+        front: Any = LoopbackOnly(Pages(authentication, folders()), lambda: not accounts.has_admins)
         if self._cors:
             front = CORS(front, self._cors)
         return AccessLog(front)

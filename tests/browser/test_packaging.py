@@ -1,0 +1,110 @@
+"""What the wheel and the npm package hold, how large the plugin is, and that vendored files are what they say."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import httpx2
+import pytest
+
+import peerpouch
+
+ROOT = Path(__file__).parents[2]
+BROWSER = ROOT / "browser"
+MODULES = BROWSER / "node_modules"
+
+needs_packages = pytest.mark.skipif(
+    shutil.which("npm") is None or not MODULES.is_dir(),
+    reason="Node and the plugin's packages are not installed: make setup-browser",
+)
+
+VENDORED = {
+    # name here: (file of npm's package, SHA-256)
+    "pouchdb-9.0.0.min.js": (
+        "pouchdb/dist/pouchdb.min.js",
+        "17ed174bf4d3230e7bd0fd13a0eb92163f68ac0fa38a71946662bd45b58d8fcb",
+    ),
+    "pouchdb-9.0.0.LICENSE.txt": (
+        "pouchdb/LICENSE",
+        "bf41d90b4fb789f6eac84eafedafe33695311236732f4efe8e3ebf9f4521c719",
+    ),
+}
+
+BUDGET = 120_000, 45_000
+"""Bytes of the whole plugin, minified, and compressed with gzip after that."""
+
+
+def files_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_others_made_is_listed_with_its_hash_and_licence() -> None:
+    assert files_of(BROWSER / "vendor") == set(VENDORED)
+    for name, (_, digest) in VENDORED.items():
+        assert hashlib.sha256((BROWSER / "vendor" / name).read_bytes()).hexdigest() == digest
+
+
+@needs_packages
+def test_what_others_made_is_what_npm_has() -> None:
+    for name, (source, _) in VENDORED.items():
+        assert (BROWSER / "vendor" / name).read_bytes() == (MODULES / source).read_bytes()
+        package = json.loads((MODULES / source.split("/")[0] / "package.json").read_text())
+        assert package["version"] in name
+
+
+@needs_packages
+def test_the_npm_package_holds_the_modules_and_nothing_else() -> None:
+    done = subprocess.run(
+        ["npm", "pack", "--dry-run", "--json", "--ignore-scripts"], cwd=BROWSER, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    (packed,) = json.loads(done.stdout)
+    names = {file["path"] for file in packed["files"]}
+    assert names == {"package.json", "README.md", "LICENSE", *("src/" + name for name in files_of(BROWSER / "src"))}
+
+
+@needs_packages
+@pytest.mark.skipif(not (BROWSER / "src" / "index.js").exists(), reason="the plugin has no index.js yet")
+def test_the_plugin_keeps_to_its_size() -> None:
+    command = ["npx", "esbuild", "src/index.js", "--bundle", "--minify", "--format=esm", "--target=es2022"]
+    done = subprocess.run(command, cwd=BROWSER, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    sizes = len(done.stdout), len(gzip.compress(done.stdout, 9))
+    assert sizes[0] <= BUDGET[0] and sizes[1] <= BUDGET[1], sizes
+
+
+def test_the_wheel_holds_the_pages_the_modules_and_what_they_need(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name.removeprefix("peerpouch/_browser/") for name in archive.namelist() if "/_browser/" in name}
+    wanted = {f"{part}/{name}" for part in ("src", "pages", "vendor") for name in files_of(BROWSER / part)}
+    assert names == wanted
+
+
+async def test_a_server_serves_every_file_to_everybody(tmp_path: Path) -> None:
+    async with (
+        peerpouch.Server(tmp_path / "databases", port=0, admins={"root": "secret"}) as server,
+        httpx2.AsyncClient(base_url=server.url, trust_env=False) as http,
+    ):
+        for name in files_of(BROWSER / "src"):
+            response = await http.get(f"_peerpouch/src/{name}")
+            assert response.status_code == 200, name
+            assert response.headers["content-type"].startswith("text/javascript")
+            assert response.content == (BROWSER / "src" / name).read_bytes()
+        page = await http.get("_peerpouch/", follow_redirects=True)
+        assert page.status_code == 200
+        assert str(page.url).endswith("/_peerpouch/dashboard/")
+        assert (await http.get("_peerpouch/vendor/pouchdb-9.0.0.min.js")).status_code == 200
+        # What is not a file is the API's, and asks who it is.
+        assert (await http.get("_peerpouch/status")).status_code == 401
+        assert (await http.get("_peerpouch/src/nothing.js")).status_code == 404
