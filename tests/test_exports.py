@@ -12,6 +12,7 @@ import peerpouch
 
 PUBLIC = {
     "Access",
+    "Check",
     "Contacts",
     "Database",
     "ExportProgress",
@@ -38,6 +39,7 @@ PUBLIC = {
     "SyncProgress",
     "Trust",
     "collect_hub",
+    "diagnose",
     "errors",
     "export_database",
     "import_database",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from peerpouch import errors
     from peerpouch.errors import PeerPouchError
     from peerpouch.node.databases import LocalDatabase
+    from peerpouch.node.doctor import Check, diagnose
     from peerpouch.node.hubs import Hub, open
     from peerpouch.node.names import (
         Access,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Access",
+    "Check",
     "Contacts",
     "Database",
     "ExportProgress",
@@ -74,6 +76,7 @@ __all__ = [
     "SyncProgress",
     "Trust",
     "collect_hub",
+    "diagnose",
     "errors",
     "export_database",
     "import_database",
@@ -85,6 +88,7 @@ __all__ = [
 
 _WHERE = {
     "Access": "node.names",
+    "Check": "node.doctor",
     "Contacts": "node.names",
     "Database": "ports",
     "ExportProgress": "node.names",
@@ -111,6 +115,7 @@ _WHERE = {
     "SyncProgress": "ports",
     "Trust": "node.names",
     "collect_hub": "node.operating",
+    "diagnose": "node.doctor",
     "export_database": "node.names",
     "import_database": "node.names",
     "open": "node.hubs",

@@ -230,6 +230,20 @@ async def test_the_ice_servers_can_be_fetched_for_each_connection(engine: str) -
     await transport.close()
 
 
+async def test_servers_that_can_not_be_fetched_are_an_error_of_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken() -> list[IceServer]:
+        raise ValueError("no money left")
+
+    async def stuck() -> list[IceServer]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    monkeypatch.setattr("peerpouch.transports.webrtc.engine.FETCH", 0.05)
+    for fetch, words in ((broken, "no money left"), (stuck, "within 0.05 seconds")):
+        with pytest.raises(PeerUnreachable, match=words):
+            await WebRTC(RTCOptions(fetch)).offer(TestApp(), BOB)
+
+
 async def test_an_engine_that_does_not_exist_is_not_supported() -> None:
     with pytest.raises(NotSupported, match="nonesuch"):
         load_engine("nonesuch")

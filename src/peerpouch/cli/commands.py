@@ -39,6 +39,7 @@ COMMANDS = {
     "backup": "Make a consistent copy of a database file in use.",
     "identity": "Who you are to others: a key in a file of your own.",
     "contacts": "Your names for other people's keys.",
+    "doctor": "Check what connections to peers need, step by step.",
     "hub": "Prepare a hub database, and tidy it up.",
 }
 

@@ -199,7 +199,8 @@ class Pool:
         self, connection: Connection, share_id: str, info: Any, deadline: float, broken: Link | None
     ) -> Document:
         """Send an offer, and make the connection unless the answer says to use another. Gives the answer."""
-        pending = await self._transport.offer(self._app, connection.address)
+        offering = self._transport.offer(self._app, connection.address)
+        pending = await self.tasks.in_time(deadline, offering, "the connection's candidates were gathered")
         restart = None if broken is None else Restart(broken)
         try:
             body = {"share": share_id, "info": info, "sdp": pending.sdp}

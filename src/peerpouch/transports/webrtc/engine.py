@@ -7,6 +7,7 @@ wrtc's native threads don't survive a fork).
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -14,10 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from peerpouch.errors import NotSupported
+from peerpouch.errors import NotSupported, PeerPouchError, PeerUnreachable
 
 LABEL = "peerpouch"
 PROTOCOL = "peerpouch.1"
+
+#: Seconds for fetching the ICE servers: opening a share has thirty, and a service takes one.
+FETCH = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,23 @@ class RTCOptions:
     loopback: bool | None = None
 
     async def servers(self) -> Sequence[IceServer]:
-        """The servers for one connection."""
-        return await self.ice_servers() if callable(self.ice_servers) else self.ice_servers
+        """The servers for one connection.
+
+        Raises:
+            PeerUnreachable: They could not be fetched.
+        """
+        if not callable(self.ice_servers):
+            return self.ice_servers
+        try:
+            async with asyncio.timeout(FETCH):
+                return await self.ice_servers()
+        except TimeoutError:
+            raise PeerUnreachable(f"The ICE servers could not be fetched within {FETCH:g} seconds.") from None
+        except PeerPouchError as error:
+            raise PeerUnreachable(f"The ICE servers could not be fetched: {error.reason}") from error
+        except Exception as error:
+            # It is the user's own function; whatever it raises, whoever connects must learn which step failed.
+            raise PeerUnreachable(f"The ICE servers could not be fetched: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +116,14 @@ class EngineChannel(ABC):
 
 
 class EngineConnection(ABC):
-    """A peer connection with one data channel."""
+    """A peer connection with one data channel.
+
+    Attributes:
+        complaints: What STUN and TURN servers had to object, as far as the engine tells: ``"turn:example.org: 401
+            Unauthorized"``.
+    """
+
+    complaints: Sequence[str] = ()
 
     @abstractmethod
     async def offer(self) -> str:

@@ -162,7 +162,7 @@ class PeerLink(Link, Streams):
             path=kind if path.local_type else None,
             local=path.local,
             remote=path.remote,
-            round_trip=path.round_trip if path.round_trip is not None else (self._pacer.round_trip or None),
+            round_trip=path.round_trip or self._pacer.round_trip or None,
             sent=self._sent,
             received=self._received,
             streams=self.connection.streams,

@@ -121,11 +121,13 @@ class _Pending(PendingLink):
                     await connection.accept(remote_sdp)
                 link = await self._open(connection)
         except TimeoutError as error:
+            tried = self._tried()
             await self.abandon()
-            raise PeerUnreachable(f"No path to the peer was found within {timeout:g} s. {self._tried()}") from error
+            raise PeerUnreachable(f"No path to the peer was found within {timeout:.3g} s. {tried}") from error
         except PeerUnreachable as error:
+            tried = self._tried()
             await self.abandon()
-            raise PeerUnreachable(f"{error.reason} {self._tried()}") from error
+            raise PeerUnreachable(f"{error.reason} {tried}") from error
         except BaseException:
             await self.abandon()
             raise
@@ -158,7 +160,9 @@ class _Pending(PendingLink):
     def _tried(self) -> str:
         ours = ", ".join(candidates(self.local)) or "none"
         theirs = ", ".join(candidates(self.remote)) or "none"
-        return f"Candidates tried: here {ours}; there {theirs}."
+        objected = "; ".join(self._connection.complaints) if self._connection is not None else ""
+        servers = f" The servers said: {objected}." if objected else ""
+        return f"Candidates tried: here {ours}; there {theirs}.{servers}"
 
     async def abandon(self) -> None:
         self._transport._pending.discard(self)

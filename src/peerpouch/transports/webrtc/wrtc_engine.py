@@ -26,6 +26,10 @@ from .engine import (
 _REFUSALS = (webrtc.PythonWebRTCException, ValueError, TypeError)
 
 
+# One for each address of this machine and each server; people read a few.
+_MOST_COMPLAINTS = 8
+
+
 class _Channel(EngineChannel):
     def __init__(self, channel: webrtc.RTCDataChannel) -> None:
         self._channel = channel
@@ -86,6 +90,8 @@ class _Connection(EngineConnection):
         self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
         self._channel: _Channel | None = None
         self._complete = asyncio.Event()
+        self.complaints: list[str] = []
+        self._pc.on("icecandidateerror", self._complained)
         self._pc.on("icegatheringstatechange", lambda event: self._gathering_changed())
         self._pc.on("connectionstatechange", lambda event: self._state_changed())
         self._pc.on("datachannel", lambda event: self._adopt(event.channel))
@@ -163,6 +169,11 @@ class _Connection(EngineConnection):
         if local is None:
             raise PeerUnreachable("The connection was closed while it was being made.")
         return str(local.sdp)
+
+    def _complained(self, event: webrtc.RTCPeerConnectionIceErrorEvent) -> None:
+        complaint = f"{event.url}: {event.error_code} {event.error_text}".strip(" .")
+        if complaint not in self.complaints and len(self.complaints) < _MOST_COMPLAINTS:
+            self.complaints.append(complaint)
 
     def _gathering_changed(self) -> None:
         if self._pc.ice_gathering_state == webrtc.RTCIceGatheringState.complete:
