@@ -4,6 +4,8 @@
  * @typedef {{ key: Uint8Array, session: string }} Address
  * @typedef {import('../transport/link.js').Link} Link
  * @typedef {import('../transport/server.js').Handler} Handler
+ * @typedef {{ handler: Handler, access?: unknown, revoke?: (reason?: string) => void }} Guest What serves a share to one
+ *   peer; `access`: by what rules; `revoke`: ends what is under way.
  * @typedef {{ shareId: string, info: unknown, outcome: Promise<unknown> }} Attempt An offer that is under way; `outcome`
  *   gives the sharer's info.
  */
@@ -30,7 +32,7 @@ export class Connection {
     this.users = new Map();
     /** @type {Map<string, unknown>} The other's shares that we were let in to over `link`, and what it says of them. */
     this.opened = new Map();
-    /** @type {Map<string, Handler>} Our shares that the other was let in to, and what serves them to it. */
+    /** @type {Map<string, Guest>} Our shares that the other was let in to, and what serves them to it. */
     this.admitted = new Map();
     /** @type {Map<string, Promise<void>>} Shares that the other end is being told we do not use any more. */
     this.releases = new Map();
@@ -73,6 +75,32 @@ export class Connection {
     return left <= 0;
   }
 
+  /**
+   * Let the other end in to a share of ours. What is under way goes on if it is let in by the same rules again.
+   *
+   * @param {string} shareId
+   * @param {Guest} guest
+   */
+  admit(shareId, guest) {
+    const before = this.admitted.get(shareId);
+    if (before && before.access !== undefined && before.access === guest.access) return;
+    before?.revoke?.('The owner let you in anew; ask again.');
+    this.admitted.set(shareId, guest);
+  }
+
+  /**
+   * @param {string} shareId
+   * @param {string} [reason]
+   */
+  letOut(shareId, reason) {
+    this.admitted.get(shareId)?.revoke?.(reason);
+    this.admitted.delete(shareId);
+  }
+
+  letOutOfAll() {
+    for (const shareId of [...this.admitted.keys()]) this.letOut(shareId);
+  }
+
   giveUpAnswering() {
     this.answering?.controller.abort();
     this.answering = null;
@@ -101,7 +129,7 @@ export class Connection {
     if (this.link !== link) return false;
     this.link = null;
     this.opened.clear();
-    this.admitted.clear();
+    this.letOutOfAll();
     return true;
   }
 

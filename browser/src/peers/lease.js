@@ -32,6 +32,8 @@ export class Lease {
     /** @type {Promise<void> | null} */
     this.reaching = null;
     this.isReleased = false;
+    /** Called once, when the share is given back. */
+    this.onRelease = () => {};
     this.ending = new AbortController();
   }
 
@@ -121,5 +123,6 @@ export class Lease {
     this.connection = null;
     if (connection) this.pool.leave(connection, this.shareId);
     this.pool.leases.delete(this);
+    this.onRelease();
   }
 }

@@ -22,14 +22,15 @@ import { CONNECT_TIMEOUT, poolLimits } from './limits.js';
 
 /**
  * @typedef {import('./connection.js').Address} Address
+ * @typedef {import('./connection.js').Guest} Guest
  * @typedef {import('../transport/link.js').Link} Link
  * @typedef {import('../transport/server.js').Handler} Handler
  * @typedef {import('../transport/webrtc.js').Pending} Pending
  * @typedef {Address & { fingerprint?: string, name?: string | null }} Peer Who asks, verified by its signature.
  *
  * @typedef {(asked: { peer: Address, share: string, info: unknown, signal?: AbortSignal }) =>
- *   Promise<{ info: unknown, handler: Handler }>} Welcome Lets a peer in to one of our shares: what it is told, and what
- *   serves it; or throws the refusal. It has a time limit of its own.
+ *   Promise<Guest & { info: unknown }>} Welcome Lets a peer in to one of our shares: what it is told, and what serves it; or
+ *   throws the refusal. It has a time limit of its own.
  *
  * @typedef {{
  *   find: (shareId: string) => Promise<{ key: Uint8Array, session: string }>,
@@ -293,13 +294,13 @@ export class Pool {
       throw new PeerPouchError('invalid_signal', 'The offer is malformed.');
     }
     this.checkRoom(peer);
-    const { info, handler } = await this.welcome({ peer, share, info: body.info ?? null, signal });
+    const { info, ...guest } = await this.welcome({ peer, share, info: body.info ?? null, signal });
     this.checkOpen();
     this.checkRoom(peer);
     const connection = this.connection(peer);
     connection.deciding += 1;
     try {
-      return { info, sdp: await this.answerSdp(connection, share, handler, sdp) };
+      return { info, sdp: await this.answerSdp(connection, share, guest, sdp) };
     } finally {
       connection.deciding -= 1;
       this.settleDown(connection);
@@ -309,26 +310,26 @@ export class Pool {
   /**
    * @param {Connection} connection
    * @param {string} shareId
-   * @param {Handler} handler
+   * @param {Guest} guest
    * @param {string} sdp
    * @returns {Promise<string | null>}
    */
-  async answerSdp(connection, shareId, handler, sdp) {
+  async answerSdp(connection, shareId, guest, sdp) {
     const link = connection.live();
     // Whoever has a working connection asks over it, so it seems to be lost to the other end; unless this offer crossed
     // with the one that made it, and was late.
     if (link && !(await this.isAlive(link))) this.lose(connection, link);
     if (connection.live()) {
-      connection.admitted.set(shareId, handler);
+      connection.admit(shareId, guest);
       return null;
     }
     if (connection.answering) {
       connection.giveUpAnswering(); // the peer gave it up too, or it would not offer again
     } else if (connection.attempt && this.own < connection.text) {
-      connection.admitted.set(shareId, handler);
+      connection.admit(shareId, guest);
       return null;
     }
-    connection.admitted.set(shareId, handler);
+    connection.admit(shareId, guest);
     const controller = new AbortController();
     const pending = this.transport.answer(sdp, this.handler(connection.address));
     const answering = { controller, finished: this.finish(connection, pending, controller.signal) };
@@ -375,25 +376,25 @@ export class Pool {
     return controlled({
       opened: async (share, info) => {
         const link = found()?.live();
-        const { info: told, handler } = await this.welcome({ peer, share, info });
+        const { info: told, ...guest } = await this.welcome({ peer, share, info });
         const connection = found();
         if (!connection || !link || connection.live() !== link) {
           throw new PeerPouchError('peer_unreachable', 'The connection was closed.');
         }
-        connection.admitted.set(share, handler);
+        connection.admit(share, guest);
         this.settleDown(connection);
         return told;
       },
       released: (share) => {
         const connection = found();
         if (!connection) return;
-        connection.admitted.delete(share);
+        connection.letOut(share);
         this.settleDown(connection);
       },
       admitted: (share) => {
         const connection = found();
         connection?.live(); // what was let in over a link that has ended is out
-        return connection?.admitted.get(share);
+        return connection?.admitted.get(share)?.handler;
       },
     });
   }
@@ -403,12 +404,13 @@ export class Pool {
    *
    * @param {string} shareId
    * @param {Uint8Array} [key]
+   * @param {string} [reason] What they are told whose feeds end.
    */
-  revoke(shareId, key) {
+  revoke(shareId, key, reason = 'The owner does not share this with you any more.') {
     const prefix = key && addressText({ key, session: '' });
     for (const connection of [...this.connections.values()]) {
       if (!connection.admitted.has(shareId) || (prefix && !connection.text.startsWith(prefix))) continue;
-      connection.admitted.delete(shareId);
+      connection.letOut(shareId, reason);
       if (connection.inUse) continue;
       connection.giveUpAnswering();
       if (connection.link) this.lose(connection, connection.link);
@@ -510,7 +512,7 @@ export class Pool {
    */
   settleDown(connection) {
     if (!connection.link && !connection.pending) {
-      connection.admitted.clear();
+      connection.letOutOfAll();
       const isKept = connection.users.size || connection.deciding;
       if (!isKept && this.connections.get(connection.text) === connection) this.connections.delete(connection.text);
     }
@@ -579,6 +581,17 @@ export class Pool {
     }
   }
 
+  /**
+   * The connection over which a share of somebody's is used, if there is one.
+   *
+   * @param {Uint8Array} key
+   * @param {string} shareId
+   */
+  connectionFor(key, shareId) {
+    const prefix = addressText({ key, session: '' });
+    return [...this.connections.values()].find(({ text, users }) => text.startsWith(prefix) && users.has(shareId));
+  }
+
   /** The page goes away: tell the peers, as far as there is time. */
   farewellAtOnce() {
     for (const { link } of this.connections.values()) link?.leave();
@@ -590,6 +603,7 @@ export class Pool {
     for (const lease of [...this.leases]) lease.release();
     for (const connection of [...this.connections.values()]) {
       connection.giveUpAnswering();
+      connection.letOutOfAll();
       connection.idle?.();
       connection.idle = null;
       if (connection.link) this.lose(connection, connection.link);

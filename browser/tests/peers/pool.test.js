@@ -247,7 +247,7 @@ test('a share that was not opened is not served over an open connection', async 
   assert.equal(response.status, 404);
   assert.equal(response.headers.get('peerpouch-share'), 'closed');
   // Its twin: once let in, it is served, so it is the admission alone that kept it closed.
-  owner.pool.connections.values().next().value.admitted.set('share-b', () => new Response('open'));
+  owner.pool.connections.values().next().value.admitted.set('share-b', { handler: () => new Response('open') });
   assert.equal(await (await link.fetch('/share-b/doc')).text(), 'open');
 });
 
