@@ -10,6 +10,8 @@ the same exception (:func:`from_response`)::
     │   ├── InvalidDocumentId             400 illegal_docid
     │   ├── InvalidDatabaseName           400 illegal_database_name
     │   ├── InvalidSelector               400 invalid_selector
+    │   │   ├── InvalidOperator           400 invalid_operator
+    │   │   └── InvalidOperand            400 bad_arg
     │   ├── NoUsableIndex                 400 no_usable_index
     │   ├── InvalidBookmark               400 invalid_bookmark
     │   ├── InvalidQuery                  400 query_parse_error
@@ -112,10 +114,22 @@ class InvalidDatabaseName(BadRequest):
 
 
 class InvalidSelector(BadRequest):
-    """A Mango selector is malformed or has an unknown operator."""
+    """A Mango selector is malformed."""
 
     error = "invalid_selector"
     default_reason = "The selector is not valid."
+
+
+class InvalidOperator(InvalidSelector):
+    """A Mango selector has an operator that there is not."""
+
+    error = "invalid_operator"
+
+
+class InvalidOperand(InvalidSelector):
+    """An operator of a Mango selector has an operand that it does not take."""
+
+    error = "bad_arg"
 
 
 class NoUsableIndex(BadRequest):

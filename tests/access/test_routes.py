@@ -70,7 +70,7 @@ TRIED = ("true", "false", "1")
 PLAIN = (
     "att_encoding_info attachments batch bookmark conflicts count ddoc deleted_conflicts descending execution_stats "
     "group include_docs inclusive_end latest local_seq meta name new_edits next reduce revs revs_info seq_interval "
-    "skip limit group_level update_seq w full_commit docids queries index sort fields use_index"
+    "skip limit group_level update_seq w full_commit docids queries index sort fields use_index r stable"
 )
 PARAMETERS: dict[str, tuple[str, ...]] = dict.fromkeys(PLAIN.split(), ())
 PARAMETERS |= {

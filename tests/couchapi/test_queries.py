@@ -60,6 +60,60 @@ class TestMango:
         assert answer["success"] == [{"id": "_design/d", "ok": True}]
         assert answer["fail"] == [{"id": "_design/none", "error": "not_found"}]
 
+    async def test_deleting_indexes_leaves_all_other_documents(self, api: Api) -> None:
+        view = {"_id": "_design/js", "views": {"v": {"map": "function (doc) {}"}}}
+        await api.post("/db/_bulk_docs", {"docs": [view]})
+        answer = (await api.post("/db/_index/_bulk_delete", {"docids": ["doc01", "js"]})).json
+        assert [one["error"] for one in answer["fail"]] == ["not_found", "not_found"]
+        assert (await api.get("/db/doc01")).status == 200
+        assert (await api.get("/db/_design/js")).status == 200
+
+    async def test_a_list_of_indexes_has_a_beginning_and_an_end(self, api: Api) -> None:
+        for name in ("one", "two", "three"):
+            await api.post("/db/_index", {"index": {"fields": [name]}, "name": name})
+        for query, count in (("limit=2", 2), ("skip=3", 1), ("limit=5&skip=2", 2), ("skip=9", 0)):
+            answer = (await api.get(f"/db/_index?{query}")).json
+            assert (len(answer["indexes"]), answer["total_rows"]) == (count, 4)
+        for query in ("limit=0", "skip=-1", "limit=x"):
+            assert (await api.get(f"/db/_index?{query}")).status == 400
+
+    async def test_what_is_no_index_is_none(self, api: Api) -> None:
+        assert (await api.get("/db/_index/foo")).status == 405
+        assert (await api.delete("/db/_index/d/text/i")).status == 404
+        assert (await api.delete("/db/_index/_design/d/text/i")).status == 404
+
+    @pytest.mark.parametrize(
+        ("body", "error"),
+        [
+            ({}, "bad_request"),
+            ({"selector": []}, "invalid_selector"),
+            ({"selector": {"a": {"$beginsWith": 5}}}, "invalid_operator"),
+            ({"selector": {"a": {"$size": "x"}}}, "bad_arg"),
+            ({"selector": {"$gt": 2}}, "invalid_selector"),
+            ({"selector": {}, "unheard": 1}, "bad_request"),
+            ({"selector": {}, "r": 0}, "query_parse_error"),
+            ({"selector": {}, "conflicts": "no"}, "query_parse_error"),
+            ({"selector": {}, "stale": "maybe"}, "query_parse_error"),
+            ({"selector": {}, "sort": [{"n": "asc"}]}, "no_usable_index"),
+            ({"selector": {}, "bookmark": "bad-bookmark"}, "invalid_bookmark"),
+        ],
+    )
+    async def test_malformed_queries_are_refused(self, api: Api, body: dict[str, Any], error: str) -> None:
+        answer = await api.post("/db/_find", body)
+        assert (answer.status, answer.json["error"]) == (400, error)
+
+    async def test_what_a_cluster_is_told_is_taken(self, api: Api) -> None:
+        body = {"selector": {"n": 1}, "r": 2, "stable": True, "update": False, "stale": "ok", "conflicts": True}
+        assert len((await api.post("/db/_find", body)).json["docs"]) == 1
+        plan = (await api.post("/db/_explain", {"selector": {"n": 1}, "sort": ["n"]})).json
+        assert plan["index"] is None
+
+    @pytest.mark.parametrize(
+        "index", [{"fields": ["a"], "selector": {}}, {"fields": "a"}, {"fields": [{"a": 2}]}, {"fields": [""]}, ["a"]]
+    )
+    async def test_malformed_indexes_are_refused(self, api: Api, index: Any) -> None:
+        assert (await api.post("/db/_index", {"index": index})).status == 400
+
 
 class TestViews:
     """How a request becomes a query; what views compute is tested where they are made."""

@@ -34,6 +34,11 @@ index_fields = st.lists(st.sampled_from(["a", "b", "c", "a.b", "_id"]), min_size
 partials = st.none() | st.dictionaries(names, st.sampled_from([{"$gt": None}, {"$exists": True}, 1, "a"]), max_size=1)
 
 
+def answers(selector: dict[str, Any], doc: dict[str, Any]) -> bool:
+    """Whether a query gives this document: an empty list of selectors, alone, asks for nothing."""
+    return selector not in ({"$and": []}, {"$or": []}) and matches(selector, doc)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(collections, selectors, st.lists(st.tuples(index_fields, partials), max_size=3))
 def test_answers_do_not_depend_on_indexes(
@@ -41,7 +46,7 @@ def test_answers_do_not_depend_on_indexes(
 ) -> None:
     docs = [{"_id": doc_id, **fields} for doc_id, fields in collection.items()]
     # A `_rev` condition never occurs in these selectors, so the plain documents stand for the stored ones.
-    expected = sorted(doc["_id"] for doc in docs if matches(selector, doc))
+    expected = sorted(doc["_id"] for doc in docs if answers(selector, doc))
 
     async def run() -> None:
         async with database(docs) as db:
@@ -69,7 +74,7 @@ def test_sorted_pages_are_the_sorted_whole(
         return columns, doc["_id"].encode()
 
     there = [doc for doc in docs if not any(isinstance(get_field(doc, path), Absent) for path in paths)]
-    expected = ids(sorted((doc for doc in there if matches(selector, doc)), key=key, reverse=descending))
+    expected = ids(sorted((doc for doc in there if answers(selector, doc)), key=key, reverse=descending))
     sort = [{field: "desc" if descending else "asc"} for field in fields]
 
     async def run() -> None:
@@ -302,6 +307,7 @@ async def test_explain_tells_what_would_be_read() -> None:
         assert plan["selector"] == {"$and": [{"a": {"$eq": 1}}, {"b": {"$gt": 2}}]}
         assert plan["mrargs"]["start_key"] == [1, 2]
         assert plan["mrargs"]["end_key"] == [1, "<MAX>"]
+        assert plan["selector_hints"] == [{"type": "json", "indexable_fields": ["a", "b"], "unindexable_fields": []}]
         assert (plan["limit"], plan["skip"], plan["fields"]) == (3, 1, ["b"])
 
 
@@ -311,3 +317,78 @@ async def test_many_documents_are_found_over_many_batches() -> None:
         await db.create_index(["n"])
         assert len((await db.find({"n": {"$gte": 0}}))["docs"]) == 5000
         assert len((await db.find({"n": 3, "_id": {"$regex": "9$"}}, limit=20))["docs"]) == 20
+
+
+async def test_explain_tells_why_the_other_indexes_are_not_used() -> None:
+    async with database(DOCS) as db:
+        for fields in (["series"], ["series", "debut"], ["debut"], ["other"]):
+            await db.create_index(fields, ddoc="-".join(fields), name="i")
+        await db.create_index(["series"], ddoc="part", name="i", partial_filter_selector={"debut": {"$gt": 1}})
+
+        async def why(selector: dict[str, Any], **options: Any) -> tuple[Any, dict[str | None, str]]:
+            plan = await db.explain(selector, **options)
+            reasons = {one["index"]["ddoc"]: one["analysis"]["reasons"][0]["name"] for one in plan["index_candidates"]}
+            return plan["index"] and plan["index"]["ddoc"], reasons
+
+        used, reasons = await why({"series": "Mario", "debut": {"$gte": 1983}})
+        assert used == "_design/series-debut"
+        assert reasons == {
+            "_design/series": "less_overlap",
+            "_design/part": "is_partial",
+            "_design/other": "field_mismatch",
+            "_design/debut": "less_overlap",
+            None: "unfavored_type",
+        }
+        used, reasons = await why({"series": "Mario", "debut": 1}, use_index="debut")
+        assert (used, reasons["_design/series"]) == ("_design/debut", "excluded_by_user")
+        used, reasons = await why({"series": {"$gt": "M"}, "debut": {"$gt": 1}}, sort=["debut", "other"])
+        assert (used, reasons["_design/series"], reasons[None]) == (None, "sort_order_mismatch", "sort_order_mismatch")
+
+
+async def test_bounds_are_shown_as_couchdb_shows_them() -> None:
+    async with database() as db:
+        await db.create_index(["a"])
+
+        async def bounds(selector: dict[str, Any], **options: Any) -> tuple[Any, Any]:
+            mrargs = (await db.explain(selector, **options))["mrargs"]
+            return mrargs["start_key"], mrargs["end_key"]
+
+        assert await bounds({"a": {"$gt": 0}}) == ([0], ["<MAX>"])
+        assert await bounds({"a": 5}) == ([5], [5, "<MAX>"])
+        assert await bounds({"a": {"$beginsWith": "A"}}) == (["A"], ["A\ufffd", "<MAX>"])
+        assert await bounds({"a": {"$beginsWith": "A"}}, sort=[{"a": "desc"}]) == (["A\ufffd", "<MAX>"], ["A"])
+        assert await bounds({"_id": "x"}) == ("x", "x")
+        assert await bounds({"b": 1}) == (None, "<MAX>")
+        assert await bounds({"a": {"$gt": 5, "$lt": 0}}) == (None, None)
+
+
+async def test_an_empty_list_of_selectors_asks_for_nothing_but_restricts_nothing() -> None:
+    async with database(DOCS) as db:
+        for name in ("$and", "$or"):
+            assert (await db.find({name: []}))["docs"] == []
+            assert ids((await db.find({"series": "Zelda", name: []}))["docs"]) == ["link"]
+        assert len((await db.find({}))["docs"]) == len(DOCS)
+
+
+async def test_conflicts_are_found_when_they_are_asked_for() -> None:
+    async with database([{"_id": "plain", "n": 1}, {"_id": "two", "n": 1}]) as db:
+        await db.bulk_docs([{"_id": "two", "_rev": "1-00", "n": 2}], new_edits=False)
+        selector = {"_conflicts": {"$exists": True}}
+        assert (await db.find(selector))["docs"] == []
+        (found,) = (await db.find(selector, conflicts=True))["docs"]
+        assert (found["_id"], found["_conflicts"]) == ("two", ["1-00"])
+        await db.create_index(["n"])
+        docs = (await db.find({"n": 1}, conflicts=True))["docs"]
+        assert [doc.get("_conflicts") for doc in docs] == [None, ["1-00"]]
+        assert (await db.find({"_id": {"$in": ["two"]}}, conflicts=True))["docs"][0]["_conflicts"] == ["1-00"]
+
+
+async def test_a_text_may_name_a_design_document_and_an_index() -> None:
+    async with database(DOCS) as db:
+        await db.create_index(["debut"], ddoc="d", name="one")
+        await db.create_index(["series", "debut"], ddoc="d", name="two")
+        both = {"series": "Mario", "debut": {"$gt": 1}}
+        for name in ("one", "two"):
+            assert (await db.explain(both, use_index=f"d/{name}"))["index"]["name"] == name
+        warning = (await db.find({"name": "Link"}, use_index="d/one"))["warning"]
+        assert warning.startswith("_design/d, one was not used because it is not a valid index for this query.\n")

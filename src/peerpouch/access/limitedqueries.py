@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 from peerpouch.access.leaves import LeafReader, with_conflicts
 from peerpouch.access.selection import Selection
+from peerpouch.core.mango import finds_nothing
 from peerpouch.core.selector import conjunction
 from peerpouch.errors import BadRequest, Forbidden, NotFound
 from peerpouch.ports import (
@@ -43,6 +44,11 @@ _REDUCE: Final = (
     "Only a part of this database is shared with you, and reductions are computed from all of it: "
     "ask with reduce=false, or replicate and query the copy."
 )
+_CONFLICTS: Final = (
+    "Only a part of this database is shared with you, and a query by conflicts would tell of all of it: "
+    "get a document with conflicts=true, or replicate and query the copy."
+)
+_NOTHING: Final[Mapping[str, Any]] = {"_id": {"$in": []}}
 _ALL_DOCS: Final = {"ddoc": None, "name": "_all_docs", "type": "special", "def": {"fields": [{"_id": "asc"}]}}
 
 
@@ -63,8 +69,13 @@ class LimitedQueries(Queries):
         skip: int = 0,
         use_index: str | Sequence[str] | None = None,
         bookmark: str | None = None,
+        conflicts: bool = False,
         execution_stats: bool = False,
     ) -> FindResult:
+        if conflicts:
+            raise Forbidden(_CONFLICTS)
+        if finds_nothing(selector):
+            selector = _NOTHING
         wanted = None if fields is None else [*fields, *(() if "_id" in fields else ("_id",))]
         found = await self._inner.find(
             self._both(selector), fields=wanted, sort=sort, limit=limit, skip=skip, bookmark=bookmark
@@ -91,7 +102,10 @@ class LimitedQueries(Queries):
         limit: int | None = None,
         skip: int = 0,
         use_index: str | Sequence[str] | None = None,
+        conflicts: bool = False,
     ) -> Document:
+        if conflicts:
+            raise Forbidden(_CONFLICTS)
         plan = await self._inner.explain(self._both(selector), fields=fields, sort=sort, limit=limit, skip=skip)
         shown: Document = {name: plan[name] for name in ("dbname", "limit", "skip", "fields", "opts") if name in plan}
         return {**shown, "selector": dict(selector), "index": _ALL_DOCS}

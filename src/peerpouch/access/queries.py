@@ -50,6 +50,7 @@ class GatedQueries(Queries):
         skip: int = 0,
         use_index: str | Sequence[str] | None = None,
         bookmark: str | None = None,
+        conflicts: bool = False,
         execution_stats: bool = False,
     ) -> FindResult:
         self._require(QUERY_METHODS["find"])
@@ -62,6 +63,7 @@ class GatedQueries(Queries):
             skip=skip,
             use_index=use_index,
             bookmark=bookmark,
+            conflicts=conflicts,
             execution_stats=execution_stats,
         )
 
@@ -74,11 +76,12 @@ class GatedQueries(Queries):
         limit: int | None = None,
         skip: int = 0,
         use_index: str | Sequence[str] | None = None,
+        conflicts: bool = False,
     ) -> Document:
         self._require(QUERY_METHODS["explain"])
         self._access.require_query("_find")
         plan = await self._inner.explain(
-            selector, fields=fields, sort=sort, limit=limit, skip=skip, use_index=use_index
+            selector, fields=fields, sort=sort, limit=limit, skip=skip, use_index=use_index, conflicts=conflicts
         )
         if plan and "dbname" in plan:  # which may be a path of the owner's
             plan["dbname"] = self._name

@@ -25,7 +25,7 @@ from typing import Any, Final
 from peerpouch.core import jsonio
 from peerpouch.core.fields import Path, format_path, parse_path
 from peerpouch.core.patterns import PatternError, compile_pattern
-from peerpouch.errors import InvalidDocument, InvalidSelector
+from peerpouch.errors import InvalidDocument, InvalidOperand, InvalidOperator, InvalidSelector
 
 MAX_DEPTH: Final = 64
 """How deep selectors may nest in selectors; each level costs a few interpreter frames at matching."""
@@ -208,9 +208,9 @@ class _Parser:
 
     def condition(self, name: str, operand: Any, path: Path, negated: bool, depth: int) -> Node:
         if name in _UNSUPPORTED:
-            raise InvalidSelector(f"Unsupported operator: {name}")
+            raise InvalidOperator(f"Unsupported operator: {name}")
         if name not in _OPERANDS:
-            raise InvalidSelector(f"Invalid operator: {name}")
+            raise InvalidOperator(f"Invalid operator: {name}")
         if not path and not self.inside:
             raise InvalidSelector(f"One or more conditions is missing a field name ({name}).")
         accepts, expected = _OPERANDS[name]
@@ -224,7 +224,7 @@ class _Parser:
             try:
                 compile_pattern(operand)
             except PatternError as error:
-                raise InvalidSelector(f"Bad argument for operator $regex: {_show(operand)}: {error}") from None
+                raise InvalidOperand(f"Bad argument for operator $regex: {_show(operand)}: {error}") from None
         elif negated and name in _OPPOSITES:
             return Condition(path, _OPPOSITES[name], operand)
         elif negated and name == "$exists":
@@ -250,7 +250,9 @@ def _join(parts: Sequence[Node], negated: bool) -> Node:
 
 
 def _bad_operand(name: str, operand: Any, expected: str) -> InvalidSelector:
-    return InvalidSelector(f"Bad argument for operator {name}: {_show(operand)}; it takes {expected}.")
+    # CouchDB calls this one by the other name.
+    kind = InvalidOperator if name == "$beginsWith" else InvalidOperand
+    return kind(f"Bad argument for operator {name}: {_show(operand)}; it takes {expected}.")
 
 
 def _show(value: Any) -> str:
@@ -273,6 +275,36 @@ def format_selector(node: Node) -> dict[str, Any]:
     if node.negated:
         condition = {"$not": condition}
     return {format_path(node.path): condition} if node.path else condition
+
+
+def finds_nothing(selector: Mapping[str, Any]) -> bool:
+    """Whether a query answers this selector with nothing although it would match: an empty list of selectors alone.
+
+    (``mango_cursor.erl``, ``maybe_noop_range``: whoever puts a list together from nothing means no documents.)
+    """
+    return len(selector) == 1 and any(name in ("$and", "$or") and parts in ([], ()) for name, parts in selector.items())
+
+
+def compared_fields(node: Node) -> tuple[set[str], set[str]]:
+    """The fields that an index may find by, and the others that the selector looks at."""
+    found: set[str] = set()
+    others: set[str] = set()
+    _collect_fields(node, found, others, True)
+    return found, others - found
+
+
+_INDEXABLE = frozenset(("$lt", "$lte", "$eq", "$gte", "$gt", "$beginsWith"))
+
+
+def _collect_fields(node: Node, found: set[str], others: set[str], required: bool) -> None:
+    if isinstance(node, Condition):
+        indexable = required and node.operator in _INDEXABLE and not node.negated
+        (found if indexable else others).add(format_path(node.path))
+    elif isinstance(node, Not):
+        _collect_fields(node.part, found, others, False)
+    else:
+        for part in node.parts:
+            _collect_fields(part, found, others, required and isinstance(node, All))
 
 
 def has_patterns(node: Node) -> bool:

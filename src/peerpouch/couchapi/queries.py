@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Final
 
 from peerpouch.core import jsonio
 from peerpouch.couchapi.exporting import export
@@ -11,7 +11,7 @@ from peerpouch.couchapi.listing import read_params
 from peerpouch.couchapi.params import Params
 from peerpouch.couchapi.requests import Request
 from peerpouch.couchapi.responses import Response, Stream, json_response, json_stream
-from peerpouch.errors import BadRequest, InvalidQuery, PeerPouchError
+from peerpouch.errors import BadRequest, InvalidQuery, InvalidSelector, NotFound, PeerPouchError
 from peerpouch.ports import Database, Document, ViewResult
 
 DEFAULT_LIMIT = 25
@@ -45,13 +45,36 @@ async def explain(request: Request) -> Response:
     return json_response(await (await request.database()).explain(**options))
 
 
+_FIND_KEYS: Final = frozenset(
+    (
+        *("selector", "use_index", "bookmark", "limit", "skip", "sort", "fields", "partition", "r", "conflicts"),
+        *("stale", "update", "stable", "execution_stats", "allow_fallback"),
+    )
+)
+_INDEX_KEYS: Final = frozenset(["index", "type", "name", "ddoc", "w", "partitioned", "partial_filter_selector"])
+_DEFINITION_KEYS: Final = frozenset(("fields", "partial_filter_selector"))
+
+
+def _known(body: Mapping[str, Any], keys: frozenset[str]) -> None:
+    for key in body:
+        if key not in keys:
+            raise BadRequest(f"Invalid key {key} for this request.")
+
+
 def _mango(body: dict[str, Any]) -> dict[str, Any]:
+    _known(body, _FIND_KEYS)
     if "selector" not in body:
         raise BadRequest("Missing required key: selector")
     selector = body["selector"]
     if not isinstance(selector, dict):
-        raise BadRequest("`selector` must be a JSON object")
+        raise InvalidSelector("Selector must be a JSON object.")
     params = Params({}, body)
+    # An answer is always up to date, and of one server: these are checked, and change nothing.
+    params.integer("r", least=1)
+    params.boolean("stable")
+    params.boolean("update", True)
+    if body.get("stale", False) not in (False, "ok", "false"):
+        raise InvalidQuery("`stale` must be ok or false.")
     options: dict[str, Any] = {
         "selector": selector,
         "fields": _fields(body),
@@ -59,6 +82,7 @@ def _mango(body: dict[str, Any]) -> dict[str, Any]:
         "limit": params.integer("limit", DEFAULT_LIMIT),
         "skip": params.integer("skip", 0),
         "use_index": body.get("use_index") or None,
+        "conflicts": params.boolean("conflicts"),
     }
     if options["sort"] is not None and not isinstance(options["sort"], list):
         raise BadRequest("`sort` must be an array")
@@ -80,9 +104,11 @@ async def create_index(request: Request) -> Response:
     """``POST /db/_index``."""
     request.require_json()
     body = await request.json_object()
+    _known(body, _INDEX_KEYS)
     index = body.get("index")
     if not isinstance(index, dict):
         raise BadRequest("Missing required key: index")
+    _known(index, _DEFINITION_KEYS)
     fields = index.get("fields")
     if not isinstance(fields, list) or not fields:
         raise BadRequest("`fields` of an index must be an array that is not empty")
@@ -100,7 +126,11 @@ async def create_index(request: Request) -> Response:
 
 
 async def get_indexes(request: Request) -> Response:
-    return json_response(await (await request.database()).get_indexes())
+    """``GET /db/_index``."""
+    skip, limit = request.params.integer("skip", 0) or 0, request.params.integer("limit", least=1)
+    listed = await (await request.database()).get_indexes()
+    end = None if limit is None else skip + limit
+    return json_response({**listed, "indexes": listed["indexes"][skip:end]})
 
 
 async def delete_index(request: Request) -> Response:
@@ -112,19 +142,29 @@ async def delete_index(request: Request) -> Response:
     return json_response({"ok": True})
 
 
+async def no_index(request: Request) -> Response:
+    """What lies below ``_index`` and is no index's path."""
+    await request.database()
+    raise NotFound("missing")
+
+
 async def delete_indexes(request: Request) -> Response:
-    """``POST /db/_index/_bulk_delete``: by the ids of design documents."""
+    """``POST /db/_index/_bulk_delete``: by the ids of design documents. What else is in these stays."""
     request.require_json()
     ids = Params({}, await request.json_object()).strings("docids")
     if ids is None:
         raise BadRequest("Missing required key: docids")
     database = await request.database()
+    indexes = (await database.get_indexes())["indexes"]
     done: list[Document] = []
     failed: list[Document] = []
-    for doc_id in ids:
+    for doc_id in ("_design/" + name.removeprefix("_design/") for name in ids):
         try:
-            doc = await database.get(doc_id)
-            await database.remove(doc_id, doc["_rev"])
+            names = [index["name"] for index in indexes if index["ddoc"] == doc_id]
+            if not names:
+                raise NotFound
+            for name in names:
+                await database.delete_index(doc_id, name)
             done.append({"id": doc_id, "ok": True})
         except PeerPouchError as error:
             failed.append({"id": doc_id, "error": error.error})

@@ -65,6 +65,7 @@ _QUERIES = (
     Route("POST", "/{db}/_index/_bulk_delete", queries.delete_indexes, Access.ADMIN),
     Route("DELETE", "/{db}/_index/{design}/json/{name}", queries.delete_index, Access.ADMIN),
     Route("DELETE", "/{db}/_index/_design/{design}/json/{name}", queries.delete_index, Access.ADMIN),
+    Route("DELETE", "/{db}/_index/{rest*}", queries.no_index, Access.ADMIN),
     Route("GET", "/{db}/_design/{design}/_view/{view}", queries.view, Access.READ, slow=True),
     Route("POST", "/{db}/_design/{design}/_view/{view}", queries.view, Access.READ, slow=True),
     Route("POST", "/{db}/_design/{design}/_view/{view}/queries", queries.view_queries, Access.READ, slow=True),

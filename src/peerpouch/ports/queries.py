@@ -53,9 +53,14 @@ class Queries(ABC):
         skip: int = 0,
         use_index: str | Sequence[str] | None = None,
         bookmark: str | None = None,
+        conflicts: bool = False,
         execution_stats: bool = False,
     ) -> FindResult:
-        """Documents that match a Mango selector; without a ``limit``, all of them."""
+        """Documents that match a Mango selector; without a ``limit``, all of them.
+
+        Args:
+            conflicts: Documents in conflict have ``_conflicts``, which the selector may ask for.
+        """
 
     @abstractmethod
     async def explain(
@@ -67,7 +72,9 @@ class Queries(ABC):
         limit: int | None = None,
         skip: int = 0,
         use_index: str | Sequence[str] | None = None,
-    ) -> Document: ...
+        conflicts: bool = False,
+    ) -> Document:
+        """Which index ``find`` would use, and why not the others. ``index`` is ``None`` where none has the order."""
 
     @abstractmethod
     async def create_index(

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from peerpouch.core.fields import Projection, Sort, compile_fields, parse_sort
-from peerpouch.core.mango import All, Node, format_selector, has_patterns, parse_selector
+from peerpouch.core.mango import All, finds_nothing, has_patterns
 from peerpouch.core.selector import Matcher, compile_selector
 from peerpouch.errors import BadRequest, Conflict, NotFound
 from peerpouch.ports import Document, Documents, FindResult, IndexStore
 from peerpouch.query.definitions import DESIGN, LANGUAGE, PRIMARY, MangoIndex, design_id, indexes_of, new_index
+from peerpouch.query.explaining import explanation
 from peerpouch.query.indexer import Indexer, in_thread
-from peerpouch.query.planner import Plan, make_plan
+from peerpouch.query.planner import Plan, rank
+from peerpouch.query.questions import Query
 from peerpouch.query.scans import Batch, Scan, open_scan
 
 _FIRST_BATCH: Final = 50
@@ -23,40 +23,6 @@ _LARGEST_BATCH: Final = 1000
 # Up to so many documents are matched where the caller runs: going to a thread and back costs as much.
 _MATCH_HERE: Final = 50
 _TRIES: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What ``find`` was asked for, checked."""
-
-    selector: Mapping[str, Any]
-    node: Node
-    fields: Sequence[str] | None
-    project: Projection | None
-    sort: Sort
-    limit: int | None
-    skip: int
-    use_index: str | Sequence[str] | None
-
-
-def parse_query(
-    selector: Mapping[str, Any],
-    fields: Sequence[str] | None,
-    sort: Sequence[str | Mapping[str, str]] | None,
-    limit: int | None,
-    skip: int,
-    use_index: str | Sequence[str] | None,
-) -> Query:
-    """Check the arguments of a query.
-
-    Raises:
-        BadRequest, InvalidSelector
-    """
-    for name, number in (("limit", limit), ("skip", skip)):
-        if number is not None and (type(number) is not int or number < 0):
-            raise BadRequest(f"{name} is {number!r}; it must be an integer, zero or more.")
-    node = parse_selector(selector)
-    return Query(selector, node, fields, compile_fields(fields), parse_sort(sort), limit, skip, use_index or None)
 
 
 class MangoQueries:
@@ -71,7 +37,7 @@ class MangoQueries:
         """See :meth:`peerpouch.ports.Queries.find`."""
         started = time.perf_counter()
         plan = await self._plan(query)
-        scan = open_scan(self._documents, self._store, plan, bookmark)
+        scan = open_scan(self._documents, self._store, plan, bookmark, conflicts=query.conflicts)
         if not plan.index.primary:
             await self._refresh(plan.index)
         docs, last = await self._collect(query, plan, scan)
@@ -93,7 +59,7 @@ class MangoQueries:
         matches = compile_selector(All((query.node, plan.condition)))
         project = query.project
         heavy = has_patterns(query.node) or has_patterns(plan.condition)
-        skip, left = query.skip, query.limit
+        skip, left = query.skip, 0 if finds_nothing(query.selector) else query.limit
         docs: list[Document] = []
         last: Any = None
         size = _LARGEST_BATCH if left is None else min(max(left + skip, _FIRST_BATCH), _LARGEST_BATCH)
@@ -123,39 +89,8 @@ class MangoQueries:
 
     async def explain(self, query: Query) -> Document:
         """See :meth:`peerpouch.ports.Queries.explain`."""
-        plan = await self._plan(query)
-        fields: Any = "all_fields" if query.project is None else list(query.fields or ())
-        direction = "rev" if plan.descending else "fwd"
-        use_index = [query.use_index] if isinstance(query.use_index, str) else list(query.use_index or ())
-        result: Document = {
-            "dbname": self._documents.name,
-            "index": plan.index.as_json(),
-            "partitioned": False,
-            "selector": format_selector(query.node),
-            "opts": {
-                "use_index": use_index,
-                "bookmark": "nil",
-                "limit": query.limit,
-                "skip": query.skip,
-                "sort": {name: way for part in query.sort.as_json() for name, way in part.items()},
-                "fields": [] if query.project is None else fields,
-                "conflicts": False,
-            },
-            "limit": query.limit,
-            "skip": query.skip,
-            "fields": fields,
-            "mrargs": {
-                "include_docs": True,
-                "view_type": "map",
-                "reduce": False,
-                "start_key": plan.high if plan.descending else plan.low,
-                "end_key": plan.low if plan.descending else plan.high,
-                "direction": direction,
-            },
-        }
-        if plan.warning is not None:
-            result["warning"] = plan.warning
-        return result
+        ranking = rank(query.node, query.sort, await self.indexes(), query.use_index)
+        return explanation(self._documents.name, query, ranking)
 
     async def create_index(
         self,
@@ -217,7 +152,7 @@ class MangoQueries:
         return docs
 
     async def _plan(self, query: Query) -> Plan:
-        return make_plan(query.node, query.sort, await self.indexes(), query.use_index)
+        return rank(query.node, query.sort, await self.indexes(), query.use_index).best
 
     async def _refresh(self, index: MangoIndex) -> None:
         await self._indexer.refresh(index.store_name, in_thread(index.rows_of()))

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any, Final
 
 from peerpouch.core.collation import HIGHEST, LOWEST, encode_key, encode_prefix
 from peerpouch.core.fields import MISSING, Path, Sort, is_array
 from peerpouch.core.mango import EVERYTHING, All, AnyOf, Condition, Node, format_selector
 from peerpouch.errors import BadRequest, NoUsableIndex
-from peerpouch.query.definitions import ID_PATH, PRIMARY, MangoIndex, design_id, encode_column
+from peerpouch.query.definitions import DESIGN, ID_PATH, PRIMARY, MangoIndex, design_id, encode_column
 
 NO_INDEX: Final = "No matching index found, create an index to optimize query time."
 
@@ -59,7 +60,7 @@ class Plan:
         start, end: Encoded bounds of the index's keys; for the primary index, of ``_id`` alone.
         ids: For the primary index the lowest and the highest id, inclusive.
         points: For the primary index the only ids that can match, where an ``$in`` says which.
-        low, high: The same bounds as JSON, to be shown.
+        low, high: The same bounds as JSON, to be shown: the values of the leading columns that are bounded.
         descending: The direction.
         condition: What documents have to match besides the selector, because the index was asked for by name.
         warning: What the user should know.
@@ -81,6 +82,11 @@ class Plan:
     @property
     def empty(self) -> bool:
         return self.start >= self.end
+
+    @property
+    def selectivity(self) -> tuple[Any, ...]:
+        """How much of the index is left; smaller is better."""
+        return self.score[:2]
 
 
 def conjuncts(node: Node) -> Iterator[Node]:
@@ -123,7 +129,7 @@ def _narrow(bounds: Bounds, condition: Condition) -> Bounds:
     if start > bounds.start:
         narrowed = replace(narrowed, start=start, low=operand)
     if end < bounds.end:
-        narrowed = replace(narrowed, end=end, high=operand + "\uffff" if operator == "$beginsWith" else operand)
+        narrowed = replace(narrowed, end=end, high=operand + "\ufffd" if operator == "$beginsWith" else operand)
     return replace(narrowed, fixed=key) if operator == "$eq" else narrowed
 
 
@@ -175,42 +181,95 @@ def _after_prefix(prefix: str) -> str | None:
     return trimmed[:-1] + chr(0xE000 if following == 0xD800 else following)
 
 
-def make_plan(
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """All indexes, and how they would serve a query.
+
+    Attributes:
+        plans: Of those that serve, the best first.
+        excluded: Those that serve, but are not the ones asked for by name.
+        unordered: Those that don't have the order that is asked for.
+        mismatched: Those that lack documents which may match.
+        partial: Those whose filter the selector does not contain.
+        warning: What the user should know.
+    """
+
+    plans: Sequence[Plan]
+    excluded: Sequence[MangoIndex]
+    unordered: Sequence[MangoIndex]
+    mismatched: Sequence[MangoIndex]
+    partial: Sequence[MangoIndex]
+    warning: str | None
+
+    @property
+    def best(self) -> Plan:
+        """The plan to be carried out, with the warning.
+
+        Raises:
+            NoUsableIndex: no index has the order that is asked for.
+        """
+        if not self.plans:
+            raise NoUsableIndex
+        return replace(self.plans[0], warning=self.warning)
+
+
+class _Unfit(Enum):
+    """Why an index does not serve."""
+
+    ORDER = 1
+    FIELDS = 2
+    PARTIAL = 3
+
+
+def rank(
     node: Node, sort: Sort, indexes: Sequence[MangoIndex], use_index: str | Sequence[str] | None = None
-) -> Plan:
-    """The best plan.
+) -> Ranking:
+    """How each index would serve.
 
     Raises:
-        NoUsableIndex: when no index has the order that is asked for.
-        BadRequest: when ``use_index`` is malformed.
+        BadRequest: ``use_index`` is malformed.
     """
-    plans = [plan for index in (PRIMARY, *indexes) if (plan := _plan_for(index, node, sort, named=False)) is not None]
-    warning = None
-    if use_index is not None:
-        chosen = [plan for index in _named(use_index, indexes) if (plan := _plan_for(index, node, sort, named=True))]
-        if chosen:
-            return min(chosen, key=lambda plan: plan.score)
-        warning = f"{_label(use_index)} was not used because it does not contain a valid index for this query."
-    if not plans:
-        raise NoUsableIndex()
-    best = min(plans, key=lambda plan: plan.score)
-    warnings = [text for text in (warning, best.warning) if text]
-    return replace(best, warning="\n".join(warnings) or None)
+    named = [] if use_index is None else _named(use_index, indexes)
+    found = [(index, _plan_for(index, node, sort, named=index in named)) for index in (PRIMARY, *indexes)]
+    plans = [plan for _, plan in found if isinstance(plan, Plan)]
+    chosen = [plan for plan in plans if plan.index in named]
+    excluded: list[MangoIndex] = []
+    warnings: list[str] = []
+    if chosen:
+        excluded = [plan.index for plan in plans if plan.index not in named]
+        plans = chosen
+    elif use_index is not None:
+        warnings.append(_unused(use_index))
+    plans.sort(key=lambda plan: plan.score)
+    if plans and plans[0].warning and not chosen:
+        warnings.append(plans[0].warning)
+
+    def unfit(why: _Unfit) -> list[MangoIndex]:
+        return [index for index, plan in found if plan is why]
+
+    return Ranking(
+        plans,
+        excluded,
+        unfit(_Unfit.ORDER),
+        unfit(_Unfit.FIELDS),
+        unfit(_Unfit.PARTIAL),
+        "\n".join(warnings) or None,
+    )
 
 
-def _plan_for(index: MangoIndex, node: Node, sort: Sort, *, named: bool) -> Plan | None:
-    """How this index would serve, or ``None``. A partial index that is not asked for by name must be implied."""
+def _plan_for(index: MangoIndex, node: Node, sort: Sort, *, named: bool) -> Plan | _Unfit:
+    """How this index would serve. A partial index that is not asked for by name must be implied."""
     wanted = {part.path for part in sort.fields}
     for path in index.columns:
         if path not in wanted and path not in (ID_PATH, ("_rev",)) and not requires(node, path):
-            return None
+            return _Unfit.FIELDS
     bounds = [bounds_of(node, path) for path in index.columns]
     if not _in_order(index, bounds, sort):
-        return None
+        return _Unfit.ORDER
     condition: Node = EVERYTHING
     if index.partial is not None and not _implies(node, index.condition):
         if not named:
-            return None
+            return _Unfit.PARTIAL
         condition = index.condition
     return _ranged(index, bounds, node, condition, sort.descending and bool(sort.fields))
 
@@ -225,7 +284,7 @@ def _ranged(index: MangoIndex, bounds: Sequence[Bounds], node: Node, condition: 
     sides = after.sides(index.columns[len(fixed)]) if len(fixed) < len(bounds) else 0
     shown = [*(part.low for part in bounds[: len(fixed)])]
     low = shown if after.low is MISSING else [*shown, after.low]
-    high = [*shown, "<MAX>"] if after.high is MISSING else [*shown, after.high]
+    high = shown if after.high is MISSING else [*shown, after.high]
     if index.primary:
         start, end = max(bounds[0].start, _STRINGS[0]), min(bounds[0].end, _STRINGS[1])
         points = id_points(node)
@@ -260,16 +319,23 @@ def _implies(node: Node, condition: Node) -> bool:
     return all(encode_key(format_selector(part)) in have for part in conjuncts(condition))
 
 
-def _named(use_index: str | Sequence[str], indexes: Sequence[MangoIndex]) -> list[MangoIndex]:
-    parts = [use_index] if isinstance(use_index, str) else use_index
+def _parts(use_index: str | Sequence[str]) -> Sequence[str]:
+    """A design document's id, and perhaps an index's name. A text may be both, with a slash between them."""
+    if isinstance(use_index, str):
+        parts: Sequence[str] = [use_index] if use_index.startswith(DESIGN) else use_index.split("/", 1)
+    else:
+        parts = use_index
     if not is_array(parts) or not 1 <= len(parts) <= 2 or not all(type(part) is str for part in parts):
         raise BadRequest("use_index must be a design document's name, or an array of that and an index's name.")
-    ddoc = design_id(parts[0])
-    found = [index for index in indexes if index.ddoc == ddoc]
-    if len(parts) == 2:
-        found = [index for index in found if index.name == parts[1]]
-    return found
+    return [design_id(parts[0]), *parts[1:]]
 
 
-def _label(use_index: str | Sequence[str]) -> str:
-    return use_index if isinstance(use_index, str) else ", ".join(use_index)
+def _named(use_index: str | Sequence[str], indexes: Sequence[MangoIndex]) -> list[MangoIndex]:
+    ddoc, *name = _parts(use_index)
+    return [index for index in indexes if index.ddoc == ddoc and name in ([], [index.name])]
+
+
+def _unused(use_index: str | Sequence[str]) -> str:
+    parts = _parts(use_index)
+    why = "does not contain a valid index" if len(parts) == 1 else "is not a valid index"
+    return f"{', '.join(parts)} was not used because it {why} for this query."

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from peerpouch.core import jsonio
-from peerpouch.errors import InvalidBookmark, InvalidJSON
+from peerpouch.errors import InvalidBookmark, InvalidDocument, InvalidJSON
 from peerpouch.ports import Document, Documents, IndexPosition, IndexRow, IndexStore
 from peerpouch.query.definitions import DESIGN
 from peerpouch.query.planner import Plan
@@ -32,8 +34,13 @@ class Scan(ABC):
         """What :func:`open_scan` takes to go on behind a document."""
 
 
-def open_scan(documents: Documents, store: IndexStore, plan: Plan, bookmark: str | None) -> Scan:
+def open_scan(
+    documents: Documents, store: IndexStore, plan: Plan, bookmark: str | None, *, conflicts: bool = False
+) -> Scan:
     """A scan of the plan's range.
+
+    Args:
+        conflicts: Whether the documents have ``_conflicts``.
 
     Raises:
         InvalidBookmark: when it is malformed, or of another index.
@@ -42,15 +49,23 @@ def open_scan(documents: Documents, store: IndexStore, plan: Plan, bookmark: str
     name = "" if plan.index.primary else plan.index.store_name
     if place is not None and place[0] != name:
         raise InvalidBookmark("The bookmark is of a query that used another index.")
+    fetch = partial(_fetch, documents, conflicts)
     if plan.points is not None:
-        return _PointScan(documents, plan.points, plan.descending, place)
+        return _PointScan(fetch, plan.points, plan.descending, place)
     if plan.index.primary:
-        return _IdScan(documents, plan, place)
-    return _IndexScan(documents, store, plan, place)
+        return _IdScan(documents, plan, place, conflicts)
+    return _IndexScan(fetch, store, plan, place)
 
 
 def _encode(*place: str) -> str:
     return base64.urlsafe_b64encode(jsonio.dumps(place)).decode()
+
+
+def _show(bookmark: Any) -> str:
+    try:
+        return jsonio.dumps(bookmark).decode()[:80]
+    except InvalidDocument:
+        return "not JSON"
 
 
 def _decode(bookmark: Any) -> list[str]:
@@ -59,18 +74,19 @@ def _decode(bookmark: Any) -> list[str]:
     except (AttributeError, UnicodeEncodeError, binascii.Error, InvalidJSON):
         place = None
     if type(place) is not list or len(place) not in (2, 3) or not all(type(part) is str for part in place):
-        raise InvalidBookmark(f"Invalid bookmark value: {bookmark!r:.80}")
+        raise InvalidBookmark(f"Invalid bookmark value: {_show(bookmark)}")
     # The primary index has no name, and a bookmark of it no key.
     if (len(place) == 2) != (not place[0]):
-        raise InvalidBookmark(f"Invalid bookmark value: {bookmark!r:.80}")
+        raise InvalidBookmark(f"Invalid bookmark value: {_show(bookmark)}")
     return place
 
 
 class _IdScan(Scan):
     """By document id, without design documents."""
 
-    def __init__(self, documents: Documents, plan: Plan, place: list[str] | None) -> None:
+    def __init__(self, documents: Documents, plan: Plan, place: list[str] | None, conflicts: bool) -> None:
         self._documents = documents
+        self._conflicts = conflicts
         self._plan = plan
         self._after = None if place is None else place[1]
         self._done = plan.empty
@@ -89,6 +105,7 @@ class _IdScan(Scan):
             descending=self._plan.descending,
             limit=limit,
             include_docs=True,
+            conflicts=self._conflicts,
         )
         batch: Batch = []
         seen = 0
@@ -108,11 +125,14 @@ class _IdScan(Scan):
         return _encode("", place)
 
 
-async def _fetch(documents: Documents, ids: list[str]) -> dict[str, Document]:
+Fetch = Callable[[list[str]], Awaitable[dict[str, Document]]]
+
+
+async def _fetch(documents: Documents, conflicts: bool, ids: list[str]) -> dict[str, Document]:
     """The documents of these ids that are there."""
     found: dict[str, Document] = {}
     if ids:
-        async for page in documents.all_docs(keys=ids, include_docs=True).pages():
+        async for page in documents.all_docs(keys=ids, include_docs=True, conflicts=conflicts).pages():
             for row in page:
                 doc = row.get("doc")
                 if doc is not None:
@@ -123,8 +143,8 @@ async def _fetch(documents: Documents, ids: list[str]) -> dict[str, Document]:
 class _PointScan(Scan):
     """Some documents by their ids."""
 
-    def __init__(self, documents: Documents, points: frozenset[str], descending: bool, place: list[str] | None) -> None:
-        self._documents = documents
+    def __init__(self, fetch: Fetch, points: frozenset[str], descending: bool, place: list[str] | None) -> None:
+        self._fetch = fetch
         ids = sorted((point for point in points if not point.startswith(DESIGN)), reverse=descending)
         if place is not None:
             after = place[1]
@@ -135,7 +155,7 @@ class _PointScan(Scan):
         ids, self._ids = self._ids[:size], self._ids[size:]
         if not ids:
             return None
-        docs = await _fetch(self._documents, ids)
+        docs = await self._fetch(ids)
         self.keys_examined += len(ids)
         self.docs_examined += len(docs)
         return [(doc_id, docs[doc_id]) for doc_id in ids if doc_id in docs]
@@ -147,8 +167,8 @@ class _PointScan(Scan):
 class _IndexScan(Scan):
     """By an index's keys. Documents that were deleted since the rows were read are left out."""
 
-    def __init__(self, documents: Documents, store: IndexStore, plan: Plan, place: list[str] | None) -> None:
-        self._documents = documents
+    def __init__(self, fetch: Fetch, store: IndexStore, plan: Plan, place: list[str] | None) -> None:
+        self._fetch = fetch
         self._store = store
         self._name = plan.index.store_name
         self._descending = plan.descending
@@ -177,7 +197,7 @@ class _IndexScan(Scan):
             self._end = self._start
         else:
             self._go_behind(IndexPosition(rows[-1].key, rows[-1].doc_id))
-        docs = await _fetch(self._documents, [row.doc_id for row in rows])
+        docs = await self._fetch([row.doc_id for row in rows])
         self.docs_examined += len(docs)
         return [(row, docs[row.doc_id]) for row in rows if row.doc_id in docs]
 

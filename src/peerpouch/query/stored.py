@@ -18,7 +18,8 @@ from peerpouch.ports import (
     ViewResult,
 )
 from peerpouch.query.indexer import Indexer
-from peerpouch.query.mango import MangoQueries, parse_query
+from peerpouch.query.mango import MangoQueries
+from peerpouch.query.questions import parse_query
 from peerpouch.query.viewoptions import ViewOptions
 from peerpouch.query.views import ViewQueries
 
@@ -54,9 +55,10 @@ class StoredQueries(Database, IndexStore):
         skip: int = 0,
         use_index: str | Sequence[str] | None = None,
         bookmark: str | None = None,
+        conflicts: bool = False,
         execution_stats: bool = False,
     ) -> FindResult:
-        query = parse_query(selector, fields, sort, limit, skip, use_index)
+        query = parse_query(selector, fields, sort, limit, skip, use_index, conflicts)
         return await self._mango.find(query, bookmark, execution_stats)
 
     async def explain(
@@ -68,8 +70,9 @@ class StoredQueries(Database, IndexStore):
         limit: int | None = None,
         skip: int = 0,
         use_index: str | Sequence[str] | None = None,
+        conflicts: bool = False,
     ) -> Document:
-        return await self._mango.explain(parse_query(selector, fields, sort, limit, skip, use_index))
+        return await self._mango.explain(parse_query(selector, fields, sort, limit, skip, use_index, conflicts))
 
     async def create_index(
         self,

@@ -394,9 +394,10 @@ class RemoteDatabase(Database):
         skip: int = 0,
         use_index: str | Sequence[str] | None = None,
         bookmark: str | None = None,
+        conflicts: bool = False,
         execution_stats: bool = False,
     ) -> FindResult:
-        body = queries.mango(selector, fields, sort, use_index)
+        body = queries.mango(selector, fields, sort, use_index, conflicts)
         if execution_stats:
             body["execution_stats"] = True
         return await queries.find(self._client, body, limit=limit, skip=skip, bookmark=bookmark)
@@ -410,8 +411,9 @@ class RemoteDatabase(Database):
         limit: int | None = None,
         skip: int = 0,
         use_index: str | Sequence[str] | None = None,
+        conflicts: bool = False,
     ) -> Document:
-        body = {**queries.mango(selector, fields, sort, use_index), "skip": skip}
+        body = {**queries.mango(selector, fields, sort, use_index, conflicts), "skip": skip}
         if limit is not None:
             body["limit"] = limit
         plan: Document = await self._client.json("POST", "/_explain", body=body)

@@ -17,6 +17,7 @@ def mango(
     fields: Sequence[str] | None,
     sort: Sequence[str | Mapping[str, str]] | None,
     use_index: str | Sequence[str] | None,
+    conflicts: bool,
 ) -> dict[str, Any]:
     """The body that ``_find`` and ``_explain`` share."""
     body: dict[str, Any] = {"selector": dict(selector)}
@@ -26,6 +27,8 @@ def mango(
         body["sort"] = list(sort)
     if use_index is not None:
         body["use_index"] = use_index if isinstance(use_index, str) else list(use_index)
+    if conflicts:
+        body["conflicts"] = True
     return body
 
 
