@@ -79,7 +79,7 @@ def naive_rows(collection: dict[str, Any]) -> list[dict[str, Any]]:
     found = []
     for doc_id, emitted in collection.items():
         for ordinal, (key, value) in enumerate(emitted):
-            found.append((encode_key(key), doc_id, ordinal, {"id": doc_id, "key": key, "value": value}))
+            found.append((encode_key(key), doc_id, (value, ordinal), {"id": doc_id, "key": key, "value": value}))
     return [item[3] for item in sorted(found, key=lambda item: item[:3])]
 
 
@@ -416,3 +416,55 @@ async def test_keys_keep_their_spelling() -> None:
         found = (await db.query(emit_all))["rows"]
         assert repr(found[0]["key"]) == "1.0"
         assert list(found[1]["key"]) == ["b", "a"]
+
+
+# -- what map functions are given, and what becomes of what they give
+
+
+async def test_map_functions_are_told_of_conflicts() -> None:
+    def conflicted(doc: Document, emit: Any) -> None:
+        if "_conflicts" in doc:
+            emit(doc["_id"], doc["_conflicts"])
+
+    async with database([{"_id": "plain"}, {"_id": "two"}]) as db:
+        await with_view(db, PythonRunner(conflicted=conflicted), map="conflicted")
+        assert (await db.query("d/v"))["rows"] == []
+        await db.bulk_docs([{"_id": "two", "_rev": "1-00"}], new_edits=False)
+        expected = [{"id": "two", "key": "two", "value": ["1-00"]}]
+        assert (await db.query("d/v"))["rows"] == expected
+        assert (await db.query(conflicted))["rows"] == expected
+        await db.remove("two", "1-00")
+        assert (await db.query("d/v"))["rows"] == []
+
+
+async def test_rows_of_one_document_under_one_key_are_sorted_by_value() -> None:
+    docs = [{"_id": "a", "rows": [["k", "b"], ["k", None], ["j", 5], ["k", [1]], ["k", 2], ["k", "a"]]}]
+    expected = [("j", 5), ("k", None), ("k", 2), ("k", "a"), ("k", "b"), ("k", [1])]
+    async with database(docs) as db:
+        await with_view(db, PythonRunner(emit_all=emit_all), map="emit_all")
+        for view in ("d/v", emit_all):
+            rows = (await db.query(view))["rows"]
+            assert [(row["key"], row["value"]) for row in rows] == expected
+
+
+async def test_what_follows_a_built_in_reductions_name_is_ignored() -> None:
+    async with database([{"_id": "a", "rows": [["k", 1], ["k", 2]]}]) as db:
+        await with_view(db, PythonRunner(emit_all=emit_all), map="emit_all", reduce="_sum\n and more")
+        assert (await db.query("d/v"))["rows"] == [{"key": None, "value": 3}]
+        with pytest.raises(BadRequest):
+            await db.query("d/v", reduce="_sum2")
+
+
+async def test_progress_is_told_while_an_index_is_made() -> None:
+    seen: list[tuple[str, int, int]] = []
+
+    async with database({"_id": f"{n:05}", "rows": [[n, n]]} for n in range(4500)) as db:
+
+        def watching(doc: Document, emit: Any) -> None:
+            (progress,) = db.indexing
+            seen.append((progress.design, progress.done, progress.total))
+
+        await with_view(db, PythonRunner(watching=watching), map="watching")
+        await db.query("d/v")
+        assert sorted(set(seen)) == [("_design/d", done, 4501) for done in (0, 2000, 4000)]
+        assert db.indexing == []

@@ -188,13 +188,16 @@ class LimitedQueries(Queries):
 
     async def _reduces(self, view: str) -> bool:
         """Whether a stored view has a reduce function. Raises NotFound for one that is not there."""
+        return bool((await self._definition(view)).get("reduce"))
+
+    async def _definition(self, view: str) -> Document:
         ddoc, _, name = view.removeprefix("_design/").partition("/")
         doc = await self._inner.get(f"_design/{ddoc}")
         views = doc.get("views")
         found = views.get(name or ddoc) if isinstance(views, dict) else None
         if not isinstance(found, dict):
             raise NotFound("missing_named_view")
-        return bool(found.get("reduce"))
+        return found
 
     async def _of_function(
         self,
@@ -208,7 +211,8 @@ class LimitedQueries(Queries):
     ) -> ViewResult:
         def visible_only(doc: Document, emit: Any) -> None:
             if self._selection.matches(doc):
-                view(doc, emit)
+                # Its conflicts may be hidden.
+                view({name: value for name, value in doc.items() if name != "_conflicts"}, emit)
 
         result = await self._inner.query(
             visible_only, reduce=reduce, group=group, group_level=group_level, skip=skip, limit=limit, **asked
@@ -235,26 +239,43 @@ class LimitedQueries(Queries):
         """The first rows that are visible: so many, or all."""
         rows: list[ViewRow] = []
         at, size = 0, _FIRST
+        plain = not await self._looks_at_conflicts(view)
         while most is None or len(rows) < most:
             page = (await self._inner.query(view, reduce=False, skip=at, limit=size, **asked))["rows"]
-            judged = await self._judged(list(dict.fromkeys(row["id"] for row in page)))
+            judged = await self._judged(list(dict.fromkeys(row["id"] for row in page)), plain)
             rows += [row for row in page if row["id"] in judged]
             if len(page) < size:
                 break
             at, size = at + size, min(size * 2, _LARGEST)
         return rows
 
-    async def _judged(self, doc_ids: list[str]) -> set[str]:
-        """Those whose winner, which is what a view is made of, is visible."""
+    async def _looks_at_conflicts(self, view: str) -> bool:
+        """Whether a view's rows may tell of a document's other leaves. Raises NotFound for one that is not there."""
+        return "_conflicts" in str((await self._definition(view)).get("map"))
+
+    async def _judged(self, doc_ids: list[str], plain: bool) -> set[str]:
+        """Those whose winner, which is what a view is made of, is visible; unless ``plain`` also its conflicts."""
         visible: set[str] = set()
         members = list(await self._selection.members(doc_ids))
         for at in range(0, len(members), _FIRST):
-            listing = self._inner.all_docs(keys=members[at : at + _FIRST], include_docs=True)
+            part = members[at : at + _FIRST]
+            listing = self._inner.all_docs(keys=part, include_docs=True, conflicts=not plain)
+            others: dict[str, set[str]] = {}
             async with aclosing(listing):
                 async for row in listing:
                     doc = row.get("doc")
-                    if doc is not None and self._selection.matches(doc):
+                    if doc is None:
+                        continue
+                    conflicts = doc.pop("_conflicts", None)
+                    if self._selection.matches(doc):
                         visible.add(row["key"])
+                        if conflicts:
+                            others[row["key"]] = set(conflicts)
+            if others:
+                async with aclosing(self._reader.many(list(others))) as found:
+                    async for doc_id, leaves in found:
+                        if not others[doc_id] <= {leaf["_rev"] for leaf in leaves}:
+                            visible.discard(doc_id)
         return visible
 
     async def _changed_since(self, since: str) -> set[str]:

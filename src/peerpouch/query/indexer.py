@@ -12,11 +12,13 @@ again.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakValueDictionary
 
-from peerpouch.ports import Document, Documents, IndexStore, Seq
+from peerpouch.ports import Changes, Document, Documents, IndexStore, Seq
 
 BATCH: Final = 2000
 """Documents mapped at a time. With documents of the largest size the feed's own limit of bytes ends a page earlier."""
@@ -26,39 +28,87 @@ MapDocuments = Callable[[list[Document]], Awaitable[Sequence[Rows]]]
 """Gives the rows of each document, in order."""
 
 
+@dataclass(slots=True)
+class Progress:
+    """How far an index is.
+
+    Attributes:
+        design: The design document that defines it.
+        done, total: Changes that were mapped, and those that there were, since it was last up to date.
+        started: Seconds since the epoch.
+    """
+
+    design: str
+    done: int
+    total: int
+    started: float = field(default_factory=time.time)
+
+
 class Indexer:
     """Brings the indexes of one database up to date, each by one task at a time."""
 
     def __init__(self, documents: Documents, store: IndexStore) -> None:
         self._documents = documents
         self._store = store
+        self._running: dict[str, Progress] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def refresh(self, index: str, map_documents: MapDocuments, *, design_docs: bool = False) -> Seq:
+    @property
+    def running(self) -> list[Progress]:
+        """How far those indexes are that are being brought up to date."""
+        return list(self._running.values())
+
+    async def refresh(
+        self,
+        index: str,
+        map_documents: MapDocuments,
+        design: str = "",
+        *,
+        design_docs: bool = False,
+        conflicts: bool = False,
+    ) -> Seq:
         """Bring an index up to date, or make it. Gives the sequence that it is at.
 
         Args:
             map_documents: What makes its rows. The index's name must change when this does.
+            design: The design document that defines it, which is what its progress is told under.
             design_docs: Whether design documents are in it.
+            conflicts: Whether documents are mapped with their ``_conflicts``.
         """
         lock = self._locks.setdefault(index, asyncio.Lock())
         async with lock:
-            while True:
-                state = await self._store.index_state(index)
-                since = None if state is None else state.seq
-                reached = await self._catch_up(index, since, map_documents, design_docs)
-                if reached is not None:
-                    return reached
+            try:
+                while True:
+                    state = await self._store.index_state(index)
+                    since = None if state is None else state.seq
+                    feed = self._documents.changes(
+                        since=since or "0", include_docs=True, conflicts=conflicts, batch_size=BATCH
+                    )
+                    reached = await self._catch_up(index, since, feed, map_documents, design, design_docs)
+                    if reached is not None:
+                        return reached
+            finally:
+                self._running.pop(index, None)
 
     async def _catch_up(
-        self, index: str, since: Seq | None, map_documents: MapDocuments, design_docs: bool
+        self,
+        index: str,
+        since: Seq | None,
+        changes: Changes,
+        map_documents: MapDocuments,
+        design: str,
+        design_docs: bool,
     ) -> Seq | None:
         """Go on from ``since``; ``None`` when somebody else moved the index meanwhile."""
-        async with self._documents.changes(since=since or "0", include_docs=True, batch_size=BATCH) as feed:
+        done = 0
+        async with changes as feed:
             async for page in feed.pages():
                 if page.last_seq == since or (since is not None and not page.results and not page.pending):
                     # Nothing new: writing the sequence alone would cost a transaction for each query.
                     continue
+                progress = self._running.setdefault(index, Progress(design, 0, 0))
+                progress.done, progress.total = done, done + len(page.results) + (page.pending or 0)
+                done += len(page.results)
                 rows: dict[str, Rows] = {change["id"]: () for change in page.results}
                 docs: list[Document] = []
                 for change in page.results:

@@ -155,7 +155,7 @@ class MangoQueries:
         return rank(query.node, query.sort, await self.indexes(), query.use_index).best
 
     async def _refresh(self, index: MangoIndex) -> None:
-        await self._indexer.refresh(index.store_name, in_thread(index.rows_of()))
+        await self._indexer.refresh(index.store_name, in_thread(index.rows_of()), index.ddoc or "")
 
     async def _design_doc(self, doc_id: str) -> Document:
         try:

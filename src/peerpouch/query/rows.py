@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from peerpouch.core import jsonio
 from peerpouch.core.collation import encode_key
-from peerpouch.errors import NotFound
+from peerpouch.errors import InvalidDocument, NotFound
 from peerpouch.ports import Document, IndexPosition, IndexRow, IndexStore, MapFunction, ViewRow
 from peerpouch.query.indexer import Rows
 from peerpouch.query.reducers import BuiltIn, Emitted
@@ -19,21 +19,34 @@ PAGE: Final = 1000
 """Rows read at once."""
 
 
-def encode_rows(pairs: Sequence[tuple[Any, Any]]) -> list[tuple[bytes, bytes | None]]:
+EncodedRow = tuple[bytes, bytes | None]
+
+
+def encode_rows(pairs: Sequence[tuple[Any, Any]]) -> list[EncodedRow]:
     """Emitted keys and values as an index keeps them. The key is kept as JSON too: ``1.0`` comes back as ``1.0``."""
-    return [(encode_key(key), jsonio.dumps([key, value])) for key, value in pairs]
+    return in_order([(encode_key(key), jsonio.dumps([key, value])) for key, value in pairs])
 
 
-def map_rows(function: MapFunction, doc: Document) -> list[tuple[bytes, bytes | None]]:
+def in_order(rows: list[EncodedRow]) -> list[EncodedRow]:
+    """A document's rows, those of one key by their values, as in CouchDB and PouchDB, whatever was emitted first."""
+    if len(rows) < 2 or len({key for key, _ in rows}) == len(rows):
+        return rows
+    try:
+        return sorted(rows, key=lambda row: (row[0], encode_key(jsonio.loads(row[1] or b"")[1])))
+    except InvalidDocument:
+        return rows  # a value that nests deeper than what can be compared
+
+
+def map_rows(function: MapFunction, doc: Document) -> list[EncodedRow]:
     """What a Python map function emits for a document."""
-    rows: list[tuple[bytes, bytes | None]] = []
+    rows: list[EncodedRow] = []
 
     def emit(key: Any = None, value: Any = None) -> None:
         # Encoded at once: the function may go on to change what it emitted.
         rows.append((encode_key(key), jsonio.dumps([key, value])))
 
     function(doc, emit)
-    return rows
+    return in_order(rows)
 
 
 def decode_row(row: IndexRow) -> Emitted:

@@ -17,7 +17,7 @@ from peerpouch.ports import (
     ReduceFunction,
     ViewResult,
 )
-from peerpouch.query.indexer import Indexer
+from peerpouch.query.indexer import Indexer, Progress
 from peerpouch.query.mango import MangoQueries
 from peerpouch.query.questions import parse_query
 from peerpouch.query.viewoptions import ViewOptions
@@ -44,6 +44,11 @@ class StoredQueries(Database, IndexStore):
     @cached_property
     def _views(self) -> ViewQueries:
         return ViewQueries(self, self, self._indexer, lambda: self.function_runner)
+
+    @property
+    def indexing(self) -> list[Progress]:
+        """How far those indexes and views are that are being brought up to date."""
+        return self._indexer.running
 
     async def find(
         self,

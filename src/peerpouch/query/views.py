@@ -40,18 +40,19 @@ from peerpouch.query.rows import (
 from peerpouch.query.viewoptions import Range, ViewOptions
 
 # Raise it when rows are encoded in another way, so that they are made anew.
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class StoredView:
-    """A view of a design document that is not a Mango index."""
+    """A view of a design document (``design`` is its id) that is not a Mango index."""
 
     map_source: str
     reduce_source: str | None
     language: str
     design_docs: bool
     modules: str = ""
+    design: str = ""
 
     @property
     def store_name(self) -> str:
@@ -75,7 +76,8 @@ def views_of(doc: Document) -> dict[str, StoredView]:
             reduce = view.get("reduce")
             source = view["map"]
             modules = view_modules_of(source, doc)
-            found[name] = StoredView(source, reduce if type(reduce) is str else None, language, design_docs, modules)
+            reduction = reduce if type(reduce) is str else None
+            found[name] = StoredView(source, reduction, language, design_docs, modules, doc["_id"])
     return found
 
 
@@ -148,7 +150,9 @@ class ViewQueries:
         return view
 
     async def _refresh(self, view: StoredView) -> Seq:
-        return await self._indexer.refresh(view.store_name, self._map(view), design_docs=view.design_docs)
+        return await self._indexer.refresh(
+            view.store_name, self._map(view), view.design, design_docs=view.design_docs, conflicts=True
+        )
 
     def _map(self, view: StoredView) -> MapDocuments:
         runner = self._runner() if view.language == "javascript" else None
@@ -184,7 +188,7 @@ class ViewQueries:
             for doc in docs:
                 visit(doc)
 
-        async with aclosing(self._documents.all_docs(include_docs=True).pages()) as pages:
+        async with aclosing(self._documents.all_docs(include_docs=True, conflicts=True).pages()) as pages:
             async for page in pages:
                 docs = [row.get("doc") for row in page if not row["key"].startswith(DESIGN)]
                 await asyncio.to_thread(run, [doc for doc in docs if doc is not None])
@@ -200,8 +204,12 @@ class ViewQueries:
             return python_reducer(asked)
         name = asked if type(asked) is str else source
         assert name is not None
-        if name in BUILT_IN:
-            return BUILT_IN[name]
+        # Whatever follows a built-in's name in a design document is ignored, as in CouchDB.
+        built_in = next(
+            (known for known in BUILT_IN if name == known or (name == source and name.startswith(known))), ""
+        )
+        if built_in:
+            return BUILT_IN[built_in]
         if name.startswith("_") or name != source:
             raise BadRequest(f"There is no built-in reduce function {name!r}; there are {', '.join(BUILT_IN)}.")
         runner = self._runner()
@@ -209,7 +217,9 @@ class ViewQueries:
             raise NotSupported("JavaScript reduce functions need the extra `js`; reduce=False gives the rows.")
 
         async def call(keys: list[Any] | None, values: list[Any], rereduce: bool) -> Any:
-            return await runner.call(name, keys, values, rereduce)
+            (result,) = await runner.call_each(name, [(keys, values, rereduce)])
+            # What the function throws costs the group its value and not the query its answer, as in CouchDB.
+            return None if isinstance(result, PeerPouchError) else result
 
         return lambda: FunctionReducer(call)
 
