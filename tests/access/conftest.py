@@ -143,6 +143,7 @@ class RecordingDatabase(Database):
     get_indexes = _record("get_indexes")
     delete_index = _record("delete_index")
     query = _record("query")
+    run_update = _record("run_update")
     view_cleanup = _record("view_cleanup")
 
 

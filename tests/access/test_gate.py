@@ -53,6 +53,7 @@ CALLS: dict[str, Callable[[Database], Any]] = {
     "get_indexes": lambda db: db.get_indexes(),
     "delete_index": lambda db: db.delete_index("d", "n"),
     "query": lambda db: db.query("d/v"),
+    "run_update": lambda db: db.run_update("d/f", None, {}),
     "view_cleanup": lambda db: db.view_cleanup(),
 }
 

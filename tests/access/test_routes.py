@@ -56,6 +56,11 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/{db}/_index/_bulk_delete"): lambda doc: [{"docids": ["_design/app"]}],
     ("POST", "/{db}/_design/{design}/_view/{view}"): lambda doc: [{}, {"keys": ["SECR" + "ET", "plain"]}],
     ("POST", "/{db}/_design/{design}/_view/{view}/queries"): lambda doc: [{"queries": [{}, {"include_docs": True}]}],
+    **{
+        (method, f"/{{db}}/_design/{{design}}/_update{rest}"): lambda doc: [{"team": "red"}]
+        for method in ("POST", "PUT")
+        for rest in ("", "/{function}", "/{function}/{doc*}")
+    },
     ("PUT", "/{db}/{doc}"): lambda doc: [{"team": "red"}, {"_deleted": True}],
     ("PUT", "/{db}/_design/{design}"): lambda doc: [{"views": {}}],
     ("PUT", "/{db}/_local/{local}"): lambda doc: [{"mine": True}],
@@ -206,6 +211,25 @@ async def test_without_the_selector_the_same_routes_give_what_is_hidden_away(wor
             status, answer = await visitor.ask("GET", path_of(route, "hidden"))
             found.append(status == 200 and SECRET in answer)
     assert found == [True, True]
+    status, answer = await visitor.ask("POST", "/db/_design/app/_update/echo/hidden")
+    assert SECRET in answer
+
+
+async def test_update_functions_are_those_that_can_be_seen_and_see_what_can_be_seen(world: World) -> None:
+    visitor = Visitor(world, Access(select=RED))
+    hidden = await visitor.ask("POST", "/db/_design/app/_update/echo/visible")
+    assert hidden == await visitor.ask("POST", "/db/_design/absent/_update/echo/visible")
+    assert hidden[0] == 404
+    echo = "function (doc, req) { return [doc, {json: [doc, req]}]; }"
+    await world.owner.put({"_id": "_design/open", "team": "red", "updates": {"echo": echo}})
+    for doc_id in ("hidden", LEFT, "conflicted", "_design/app", "_local/owner"):
+        _, answer = await visitor.ask("POST", f"/db/_design/open/_update/echo/{doc_id}")
+        assert SECRET not in answer, doc_id
+    _, answer = await visitor.ask("POST", "/db/_design/open/_update/echo")
+    told = json.loads(answer.partition("\n\n")[2])[1]
+    assert told["userCtx"] == {"db": "db", "name": None, "roles": []}
+    assert told["secObj"] == {}
+    assert (await Visitor(world, Access(write=False)).ask("POST", "/db/_design/open/_update/echo"))[0] == 403
 
 
 PATHS = (

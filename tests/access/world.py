@@ -98,6 +98,7 @@ async def made(path: str = ":memory:") -> AsyncIterator[World]:
                 "linked": {"map": "function (doc) { emit(doc.team, {_id: 'hidden'}); }"},
                 "counted": {"map": "function (doc) { emit(doc.word, 1); }", "reduce": "_sum"},
             },
+            updates={"echo": "function (doc, req) { return [doc, {json: [doc, req, 'SECRET']}]; }"},
             filters={"all": "function (doc, req) { return true; }"},
         )
         await put("_local/owner", word="SECRET")

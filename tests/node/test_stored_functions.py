@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
+from peerpouch.access.users import UserGate
+from peerpouch.core.security import UserAccess
 from peerpouch.errors import BadRequest, DeadlineExceeded, NotFound, PeerPouchError
 from peerpouch.node.databases import LocalDatabase, open_file
+from peerpouch.ports import Database, User
 
 pytest.importorskip("quickjs")
 
@@ -40,7 +43,7 @@ async def opened() -> LocalDatabase:
     return database
 
 
-async def changed(database: LocalDatabase, name: str, **query: str) -> list[str]:
+async def changed(database: Database, name: str, **query: str) -> list[str]:
     return [change["id"] for change in (await database.changes(filter=name, query=query))["results"]]
 
 
@@ -85,3 +88,20 @@ async def test_a_changed_library_builds_the_view_anew() -> None:
         doc["views"]["lib"]["more"] = "exports.word = 'v';"
         await database.put(doc)
         assert (await database.query("d/words"))["rows"][0]["key"] == "v0"
+
+
+async def test_a_filter_is_told_who_asks() -> None:
+    async with await opened() as database:
+        await database.put_security({"members": {"names": ["ann"]}})
+        doc = await database.get("_design/d")
+        doc["filters"]["who"] = """function (doc, req) {
+            const who = [req.userCtx.name, req.userCtx.roles, req.userCtx.db, req.secObj.members.names];
+            return doc._id === "d0" && JSON.stringify(who) === req.query.who;
+        }"""
+        await database.put(doc)
+        database.known_as = "birds"
+        assert await changed(database, "d/who", who='[null,["_admin"],"birds",["ann"]]') == ["d0"]
+        access = UserAccess(write=False)
+        gate = UserGate(database, User("ann", frozenset(("b", "a"))), access, name="birds")
+        assert await changed(gate, "d/who", who='["ann",["a","b"],"birds",["ann"]]') == ["d0"]
+        assert await changed(gate, "d/who", who='[null,["_admin"],"birds",["ann"]]') == []

@@ -39,7 +39,8 @@ async def opened(*docs: dict[str, Any], path: str = ":memory:", seconds: float =
     """A database that validates, with these documents."""
     database = await open_file(path)
     await database.bulk_docs(docs)
-    database.validate(QuickJSBlockingRunner(seconds=seconds), name="birds")
+    database.known_as = "birds"
+    database.validate(QuickJSBlockingRunner(seconds=seconds))
     return database
 
 

@@ -306,24 +306,25 @@ class GatedDatabase(GatedQueries, Database):
         seq_interval: int | None = None,
         batch_size: int = 1000,
     ) -> Changes:
-        inner = self._inner.changes(
-            since=since,
-            limit=limit,
-            live=live,
-            descending=descending,
-            style=style,
-            include_docs=include_docs,
-            conflicts=conflicts,
-            attachments=attachments,
-            doc_ids=doc_ids,
-            selector=selector,
-            filter=filter,
-            query=query,
-            heartbeat=heartbeat,
-            timeout=timeout,
-            seq_interval=seq_interval,
-            batch_size=batch_size,
-        )
+        with acting_for(self._principal):
+            inner = self._inner.changes(
+                since=since,
+                limit=limit,
+                live=live,
+                descending=descending,
+                style=style,
+                include_docs=include_docs,
+                conflicts=conflicts,
+                attachments=attachments,
+                doc_ids=doc_ids,
+                selector=selector,
+                filter=filter,
+                query=query,
+                heartbeat=heartbeat,
+                timeout=timeout,
+                seq_interval=seq_interval,
+                batch_size=batch_size,
+            )
 
         async def pages() -> AsyncGenerator[ChangesPage, None]:
             self._require(METHODS["changes"])

@@ -28,6 +28,7 @@ from peerpouch.ports import (
     MapFunction,
     Queries,
     ReduceFunction,
+    Updated,
     ViewResult,
     ViewRow,
 )
@@ -131,6 +132,13 @@ class LimitedQueries(Queries):
 
     async def delete_index(self, ddoc: str, name: str) -> None:
         raise Forbidden(_REFUSED)
+
+    async def run_update(self, function: str, doc: Document | None, request: Mapping[str, Any]) -> Updated:
+        await self._selection.refresh()
+        leaves = await self._reader.of("_design/" + function.partition("/")[0].removeprefix("_design/"))
+        if not leaves or leaves[0].get("_deleted"):
+            raise NotFound
+        return await self._inner.run_update(function, doc, request)
 
     async def view_cleanup(self) -> None:
         raise Forbidden(_REFUSED)
@@ -273,7 +281,7 @@ class LimitedQueries(Queries):
                             others[row["key"]] = set(conflicts)
             if others:
                 async with aclosing(self._reader.many(list(others))) as found:
-                    async for doc_id, leaves in found:
+                    async for doc_id, leaves, _ in found:
                         if not others[doc_id] <= {leaf["_rev"] for leaf in leaves}:
                             visible.discard(doc_id)
         return visible

@@ -15,6 +15,7 @@ from peerpouch.ports import (
     MapFunction,
     Queries,
     ReduceFunction,
+    Updated,
     ViewResult,
 )
 
@@ -25,6 +26,7 @@ QUERY_METHODS: Final[Mapping[str, Action]] = {
     "get_indexes": Action.QUERY,
     "delete_index": Action.ADMIN,
     "query": Action.QUERY,
+    "run_update": Action.WRITE,
     "view_cleanup": Action.ADMIN,
 }
 
@@ -155,6 +157,10 @@ class GatedQueries(Queries):
             update=update,
             update_seq=update_seq,
         )
+
+    async def run_update(self, function: str, doc: Document | None, request: Mapping[str, Any]) -> Updated:
+        self._require(QUERY_METHODS["run_update"])
+        return await self._inner.run_update(function, doc, request)
 
     async def view_cleanup(self) -> None:
         self._require(QUERY_METHODS["view_cleanup"])

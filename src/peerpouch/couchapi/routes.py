@@ -5,7 +5,7 @@ Sessions, users, replications and the server's own status are added to it by who
 
 from __future__ import annotations
 
-from peerpouch.couchapi import attachments, bulk, changes, databases, documents, listing, queries, server
+from peerpouch.couchapi import attachments, bulk, changes, databases, documents, listing, queries, server, updates
 from peerpouch.couchapi.routing import Access, Handler, Route
 
 _SERVER = (
@@ -71,6 +71,16 @@ _QUERIES = (
     Route("POST", "/{db}/_design/{design}/_view/{view}/queries", queries.view_queries, Access.READ, slow=True),
 )
 
+_UPDATES = tuple(
+    route
+    for method in ("POST", "PUT", "DELETE")
+    for route in (
+        Route(method, "/{db}/_design/{design}/_update", updates.invalid_path, Access.READ),
+        Route(method, "/{db}/_design/{design}/_update/{function}", updates.update, Access.WRITE, slow=True),
+        Route(method, "/{db}/_design/{design}/_update/{function}/{doc*}", updates.update, Access.WRITE, slow=True),
+    )
+)
+
 
 def _document(path: str, write: Access) -> tuple[Route, ...]:
     return (
@@ -94,6 +104,7 @@ ROUTES: tuple[Route, ...] = (
     *_DATABASE,
     *_LISTED,
     *_QUERIES,
+    *_UPDATES,
     *_document("/{db}/{doc}", Access.WRITE),
     *_document("/{db}/_design/{design}", Access.ADMIN),
     *_document("/{db}/_local/{local}", Access.CHECKPOINT),

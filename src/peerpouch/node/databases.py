@@ -31,16 +31,15 @@ class LocalDatabase(StoredQueries, Storage):
     _validation: DocumentValidation | None = None
     _guard_runner: BlockingRunner | None = None
 
-    def validate(self, runner: BlockingRunner, *, name: str | None = None) -> None:
+    def validate(self, runner: BlockingRunner) -> None:
         """From now on, let ``validate_doc_update`` of the database's design documents judge what is written through
         this object, by whomever.
 
         Args:
             runner: Is closed with the database.
-            name: What the functions are told that the database is called; by default its path.
         """
         self._guard_runner = runner
-        self._validation = DocumentValidation(runner, self.name if name is None else name)
+        self._validation = DocumentValidation(runner, self.known_as or self.name)
 
     def _standing_guard(self) -> StandingGuard | None:
         return None if self._validation is None else self._validation.guard_for(acting_principal())
@@ -71,7 +70,7 @@ async def open_file(
 
     Args:
         validate: Let ``validate_doc_update`` of its design documents judge all writes.
-        name: What these functions are told that the database is called; by default its path.
+        name: What functions of design documents are told that the database is called; by default its path.
     """
     runner = QuickJSRunner()
     database = await LocalDatabase.open(
@@ -83,8 +82,9 @@ async def open_file(
         runner=runner,
     )
     database.function_runner = runner
+    database.known_as = name
     if validate:
-        database.validate(QuickJSBlockingRunner(), name=name)
+        database.validate(QuickJSBlockingRunner())
     return database
 
 

@@ -30,6 +30,7 @@ from peerpouch.ports.principals import (
     Visitor,
     acting_for,
     acting_principal,
+    user_context,
 )
 from peerpouch.ports.queries import (
     BlockingRunner,
@@ -43,6 +44,7 @@ from peerpouch.ports.queries import (
     MapFunction,
     Queries,
     ReduceFunction,
+    Updated,
     ViewResult,
     ViewRow,
 )
@@ -138,6 +140,7 @@ __all__ = [
     "Sync",
     "SyncProgress",
     "SystemClock",
+    "Updated",
     "User",
     "ViewResult",
     "ViewRow",
@@ -147,4 +150,5 @@ __all__ = [
     "Written",
     "acting_for",
     "acting_principal",
+    "user_context",
 ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from peerpouch.ports.queries import Database
 
@@ -70,7 +71,7 @@ _acting: ContextVar[Principal | None] = ContextVar("peerpouch_acting", default=N
 
 @contextmanager
 def acting_for(principal: Principal) -> Iterator[None]:
-    """Say on whose behalf the calls within are made. Gates do, around every write.
+    """Say on whose behalf the calls within are made. Gates do, around every write and every feed.
 
     Functions of design documents are told; what somebody may do is never decided by it, but by the gate.
     """
@@ -84,6 +85,17 @@ def acting_for(principal: Principal) -> Iterator[None]:
 def acting_principal() -> Principal:
     """On whose behalf this call is made; without a gate, the owner's."""
     return _acting.get() or Owner()
+
+
+def user_context(who: Principal, database: str) -> dict[str, Any]:
+    """The ``userCtx`` that stored functions are given. A peer is nobody that the database knows by name."""
+    match who:
+        case Owner():
+            return {"db": database, "name": None, "roles": ["_admin"]}
+        case User(name=name, roles=roles):
+            return {"db": database, "name": name or None, "roles": sorted(roles)}
+        case Peer() | Anonymous() | Visitor():
+            return {"db": database, "name": None, "roles": []}
 
 
 class Registry(ABC):

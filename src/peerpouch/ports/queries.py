@@ -39,6 +39,19 @@ ReduceFunction = Callable[[list[Any], list[Any], bool], Any]
 """``reduce(keys, values, rereduce)``, as CouchDB's."""
 
 
+class Updated(NamedTuple):
+    """What an update function gave.
+
+    Attributes:
+        doc: The document to be written, if any.
+        response: The answer to whoever asked: a text, or an object with ``body``, ``base64`` or ``json``, ``code`` and
+            ``headers``.
+    """
+
+    doc: Document | None
+    response: str | dict[str, Any]
+
+
 class Queries(ABC):
     """Mango queries and map/reduce views."""
 
@@ -118,6 +131,20 @@ class Queries(ABC):
         update_seq: bool = False,
     ) -> ViewResult:
         """Rows of a stored view (``"ddoc/view"``) or of a Python map function. ``...`` means not given."""
+
+    @abstractmethod
+    async def run_update(self, function: str, doc: Document | None, request: Mapping[str, Any]) -> Updated:
+        """Call an update function of a design document, ``"ddoc/function"``. Nothing is written: that is the caller's.
+
+        Args:
+            doc: The document that it is asked about, if there is one.
+            request: What it is told of the request.
+
+        Raises:
+            NotFound: there is no such function.
+            NotSupported: no functions can be run here.
+            Forbidden, Unauthorized: it says so.
+        """
 
     @abstractmethod
     async def view_cleanup(self) -> None: ...

@@ -15,8 +15,10 @@ from peerpouch.ports import (
     IndexStore,
     MapFunction,
     ReduceFunction,
+    Updated,
     ViewResult,
 )
+from peerpouch.query import updates
 from peerpouch.query.indexer import Indexer, Progress
 from peerpouch.query.mango import MangoQueries
 from peerpouch.query.questions import parse_query
@@ -142,6 +144,9 @@ class StoredQueries(Database, IndexStore):
                 update_seq=update_seq,
             )
         )
+
+    async def run_update(self, function: str, doc: Document | None, request: Mapping[str, Any]) -> Updated:
+        return await updates.run_update(self, self.function_runner, function, doc, request)
 
     async def view_cleanup(self) -> None:
         await self._views.cleanup(await self._mango.design_docs())

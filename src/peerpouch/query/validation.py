@@ -19,17 +19,13 @@ from typing import Any, Final
 from peerpouch.core.modules import modules_of
 from peerpouch.errors import Forbidden, PeerPouchError, Unauthorized
 from peerpouch.ports import (
-    Anonymous,
     BlockingRunner,
     Document,
     Guard,
-    Owner,
-    Peer,
     Principal,
     Proposal,
     StandingGuard,
-    User,
-    Visitor,
+    user_context,
 )
 from peerpouch.query.definitions import DESIGN
 
@@ -43,17 +39,6 @@ the limit of time."""
 _EARNED: Final = 0.5
 _REMEMBERED: Final = 256
 """Functions whose use of time is remembered; far more than a database has."""
-
-
-def user_context(who: Principal, database: str) -> dict[str, Any]:
-    """The ``userCtx`` that functions are given: a peer is nobody that the database knows by name."""
-    match who:
-        case Owner():
-            return {"db": database, "name": None, "roles": ["_admin"]}
-        case User(name=name, roles=roles):
-            return {"db": database, "name": name or None, "roles": sorted(roles)}
-        case Peer() | Anonymous() | Visitor():
-            return {"db": database, "name": None, "roles": []}
 
 
 @dataclass(frozen=True, slots=True)

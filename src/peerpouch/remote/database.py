@@ -28,6 +28,7 @@ from peerpouch.ports import (
     RevisionResult,
     RevsDiff,
     Seq,
+    Updated,
     ViewResult,
     WriteResult,
     Written,
@@ -488,6 +489,9 @@ class RemoteDatabase(Database):
             "update_seq": update_seq,
         }
         return await queries.query(self._client, path, options, attachments)
+
+    async def run_update(self, function: str, doc: Document | None, request: Mapping[str, Any]) -> Updated:
+        raise NotSupported("Update functions of another database are called by its own HTTP API.")
 
     async def view_cleanup(self) -> None:
         await self._client.json("POST", "/_view_cleanup")

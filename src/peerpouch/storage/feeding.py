@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from peerpouch.core import jsonio
 from peerpouch.core.modules import modules_of, view_modules_of
 from peerpouch.errors import BadRequest, NotFound, NotSupported, PeerPouchError
-from peerpouch.ports import Change, ChangesFilter, ChangesPage, Document, FunctionRunner, Seq
+from peerpouch.ports import Change, ChangesFilter, ChangesPage, Document, FunctionRunner, Principal, Seq, user_context
 from peerpouch.storage import feed, reading
 from peerpouch.storage.connections import fetch_one
 from peerpouch.storage.engine import Engine
@@ -27,17 +28,19 @@ class FeedSource:
     signal: Signal
     watch: FileWatch | None
     runner: FunctionRunner | None
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
 class FeedRequest:
-    """How a feed goes on; see :meth:`peerpouch.ports.Documents.changes`."""
+    """How a feed goes on; see :meth:`peerpouch.ports.Documents.changes`. ``who`` asked for it."""
 
     since: Seq | int
     limit: int | None
     live: bool
     filter: ChangesFilter | None
     query: dict[str, str]
+    who: Principal
     heartbeat: float | None
     timeout: float | None
     batch_size: int
@@ -168,11 +171,11 @@ async def _filter(source: FeedSource, request: FeedRequest) -> Callable[[list[Do
         return is_design
     if wanted == "_view":
         return await _view_filter(source, request.query)
-    return await _function_filter(source, wanted, request.query)
+    return await _function_filter(source, wanted, request)
 
 
 async def _function_filter(
-    source: FeedSource, wanted: str, query: dict[str, str]
+    source: FeedSource, wanted: str, request: FeedRequest
 ) -> Callable[[list[Document]], Awaitable[list[bool]]]:
     ddoc, slash, name = wanted.partition("/")
     if not slash:
@@ -183,7 +186,13 @@ async def _function_filter(
     code = filters.get(name) if isinstance(filters, dict) else None
     if not isinstance(code, str):
         raise NotFound(f"_design/{ddoc} has no filter {name!r}.")
-    function, modules, asked = code, modules_of(code, design), {"query": query}
+    (security,) = await source.engine.read(lambda c: fetch_one(c, "SELECT value FROM meta WHERE name = 'security'"))
+    asked = {
+        "query": request.query,
+        "userCtx": user_context(request.who, source.name),
+        "secObj": jsonio.loads(security),
+    }
+    function, modules = code, modules_of(code, design)
 
     async def call(docs: list[Document]) -> list[bool]:
         verdicts = await runner.call_each(function, [(doc, asked) for doc in docs], modules=modules)

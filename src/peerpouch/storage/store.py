@@ -30,6 +30,7 @@ from peerpouch.ports import (
     StandingGuard,
     WriteFailure,
     WriteResult,
+    acting_principal,
 )
 from peerpouch.storage import checking, edits, feeding, judging, listing, maintenance, reading, uploads, writing
 from peerpouch.storage.connections import Durability, Location, fetch_one, locate
@@ -129,6 +130,9 @@ class Storage(StoredIndexes):
         self._uuid, self._incarnation = self._engine.identify()
 
     # -- what it is
+
+    known_as: str | None = None
+    """What functions of design documents are told that it is called; by default its name."""
 
     @property
     def name(self) -> str:
@@ -346,11 +350,12 @@ class Storage(StoredIndexes):
             live=live,
             filter=filter,
             query=dict(query or {}),
+            who=acting_principal(),
             heartbeat=heartbeat,
             timeout=timeout,
             batch_size=max(1, batch_size),
         )
-        source = feeding.FeedSource(self._engine, self._signal, self._watch, self._runner)
+        source = feeding.FeedSource(self._engine, self._signal, self._watch, self._runner, self.known_as or self.name)
         return Changes(lambda: feeding.follow(source, options, request))
 
     # -- writing

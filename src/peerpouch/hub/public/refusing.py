@@ -19,6 +19,7 @@ from peerpouch.ports import (
     FindResult,
     RevisionResult,
     RevsDiff,
+    Updated,
     ViewResult,
     WriteResult,
 )
@@ -107,6 +108,9 @@ class RefusingDatabase(Database):
         refuse()
 
     async def query(self, *_: Any, **__: Any) -> ViewResult:
+        refuse()
+
+    async def run_update(self, *_: Any, **__: Any) -> Updated:
         refuse()
 
     async def view_cleanup(self) -> None:
