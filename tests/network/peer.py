@@ -177,6 +177,13 @@ class NetworkPeer(Served):
         """Sync live, from now on."""
         self._sync = peerpouch.sync(self._local, self._opened(), live=True)
 
+    async def forever(self) -> None:
+        """Return, or raise, when the live sync ends, which it never should."""
+        if self._sync is None:
+            await asyncio.Event().wait()
+        else:
+            await self._sync
+
     async def following(self) -> dict[str, Any]:
         """How the live sync is: each direction's progress."""
         if self._sync is None:
