@@ -68,3 +68,18 @@ def test_ctrl_c_is_130(error: type[BaseException], monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(commands.cli, "main", interrupted)
     assert invoke([]) == EXIT_INTERRUPTED
+
+
+def test_a_hubs_password_is_warned_of_as_an_argument_and_taken_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub = "http://ann:secret@127.0.0.1:1/hub"
+    assert invoke(["shares", "--hub", hub]) == EXIT_FAILURE
+    shown = capsys.readouterr().err
+    assert "every user of this machine" in shown and "secret" not in shown
+    monkeypatch.setenv("PEERPOUCH_HUB", hub)
+    for command in (["shares"], ["sync", "never.db", "Notes"], ["share", ":memory:", "--name", "N"]):
+        assert invoke(command) == EXIT_FAILURE
+        shown = capsys.readouterr().err
+        assert "127.0.0.1:1" in shown or "can't" in shown
+        assert "every user" not in shown and "secret" not in shown

@@ -32,3 +32,19 @@ def test_a_windows_path_is_a_path() -> None:
 def test_what_is_no_target_is_an_error(target: str) -> None:
     with pytest.raises(BadRequest):
         parse(target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "peerpouch:1:AAAA",
+        " peerpouch:2:secret",
+        "Peerpouch:1:secret",
+        "http:/ann:secret@host/db",
+        "HTTPS:secret@host/db",
+    ],
+)
+def test_a_mistyped_invite_or_url_becomes_no_files_name_and_is_not_shown(target: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        parse(target)
+    assert "secret" not in caught.value.reason

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 EXIT_OK = 0
 EXIT_FAILURE = 1
@@ -87,11 +88,29 @@ json_option = click.option(
 )
 """Eager, so that an error in another option is already reported in the form asked for."""
 
+HUB_VARIABLE = "PEERPOUCH_HUB"
+
+SEEN_BY_ALL = (
+    "A password on the command line can be read by every user of this machine while the command runs. "
+    f"Put the hub's URL into ${HUB_VARIABLE} instead."
+)
+
+
+def warn_of_password(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """For ``--hub``: say that an argument is no place for a password."""
+    given = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    if given and value is not None and "://" in value and "@" in value.partition("://")[2].partition("/")[0]:
+        click.echo(SEEN_BY_ALL, err=True)
+    return value
+
+
 hub_option = click.option(
     "--hub",
     "hub",
     required=True,
     metavar="HUB",
+    envvar=HUB_VARIABLE,
+    callback=warn_of_password,
     help="Where shares are announced: a database file, or the URL of a database.",
 )
 

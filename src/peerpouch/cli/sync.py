@@ -14,7 +14,15 @@ from peerpouch.cli.invites import read
 from peerpouch.cli.links import as_json as stats_as_json
 from peerpouch.cli.links import path_of, report, stats_of, watch
 from peerpouch.cli.replicate import finish
-from peerpouch.cli.running import identity_option, json_option, network, network_options, run
+from peerpouch.cli.running import (
+    HUB_VARIABLE,
+    identity_option,
+    json_option,
+    network,
+    network_options,
+    run,
+    warn_of_password,
+)
 from peerpouch.cli.targets import choose
 
 if TYPE_CHECKING:
@@ -24,7 +32,13 @@ if TYPE_CHECKING:
 @click.command("sync")
 @click.argument("file", metavar="FILE")
 @click.argument("share", metavar="SHARE", default="-")
-@click.option("--hub", metavar="HUB", help="Where the share is announced; an invite says it.")
+@click.option(
+    "--hub",
+    metavar="HUB",
+    envvar=HUB_VARIABLE,
+    callback=warn_of_password,
+    help="Where the share is announced; an invite says it.",
+)
 @click.option("--invite-file", metavar="FILE", help="Read the invite from a file.")
 @click.option("--confirm", is_flag=True, help="Trust a key that is not the one that the name was first opened under.")
 @click.option("--live", is_flag=True, help="Go on with what changes on either side, until Ctrl-C.")

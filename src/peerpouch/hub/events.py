@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from peerpouch.errors import Forbidden
@@ -51,7 +51,7 @@ class Opening:
 
     share_id: str
     peer: RemotePeer
-    body: Document
+    body: Document = field(repr=False)  # there may be the token of an invite in it
 
     @property
     def info(self) -> Any:

@@ -10,7 +10,7 @@ share, the time and the nonce that is in the document's id; an answer covers the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeGuard
 
 from peerpouch.core import jsonio
@@ -86,7 +86,7 @@ class Offer:
     reply_key: bytes
     nonce: str
     time: int
-    body: Document
+    body: Document = field(repr=False)  # there may be the token of an invite in it
     digest: bytes
 
 

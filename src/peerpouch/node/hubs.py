@@ -27,7 +27,7 @@ class Hub(Meeting):
     __doc__ = Meeting.__doc__
 
     async def _open_target(self, target: str | os.PathLike[str]) -> Database:
-        asked = _Asked(identity=self._wanted_identity, network=_Network(*self._network), session=self._session)
+        asked = _Asked(identity=self._wanted_identity, network=_network(*self._network), session=self._session)
         return await _open(target, visit=asked, create=self._create)
 
 
@@ -84,7 +84,7 @@ def open(
             _open,
             target,
             visit=_Asked(
-                info, identity, contacts, confirm, timeout, _Network(ice_servers, ice_transport_policy, compression)
+                info, identity, contacts, confirm, timeout, _network(ice_servers, ice_transport_policy, compression)
             ),
             create=create,
             durability=durability,
@@ -101,6 +101,15 @@ class _Network(NamedTuple):
     ice_servers: ice.IceServersLike = None
     ice_transport_policy: Literal["all", "relay"] = "all"
     compression: Literal["auto", "on", "off"] = "auto"
+
+
+def _network(
+    ice_servers: ice.IceServersLike,
+    policy: Literal["all", "relay"],
+    compression: Literal["auto", "on", "off"],
+) -> _Network:
+    """Servers in the form that does not show their passwords."""
+    return _Network(None if ice_servers is None else ice.parse(ice_servers), policy, compression)
 
 
 class _Asked(NamedTuple):

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from peerpouch.core.policy import Access
@@ -36,7 +36,7 @@ class ShareOptions:
     """
 
     database: str
-    hub: str
+    hub: str = field(repr=False)  # which may have a password
     name: str | None = None
     access: Access | str = "read-write"
 

@@ -15,6 +15,10 @@ from peerpouch.hub.names import SCHEME, without_credentials
 # A scheme of two characters or more, so that `C:\notes.db` stays a path.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 
+# A path that begins so is a URL that was mistyped: its password must become neither a file's name nor part of an error.
+_BROKEN_URL = re.compile(r"https?:(?!//)", re.IGNORECASE)
+_INVITE = re.compile(r"\s*peerpouch:", re.IGNORECASE)
+
 MEMORY = ":memory:"
 
 
@@ -50,8 +54,13 @@ def parse(target: str | os.PathLike[str]) -> Target:
     text = os.fspath(target)
     if not text:
         raise BadRequest("A database needs a path, a URL or ':memory:'.")
+    if _INVITE.match(text):
+        # It is a secret, which must become neither a file's name nor a part of an error.
+        raise BadRequest("This is an invite, or was one before it was mistyped: it can only be opened, and as a whole.")
     if text == MEMORY:
         return Target(Kind.MEMORY, text, text)
+    if isinstance(target, str) and _BROKEN_URL.match(text):
+        raise BadRequest("A URL begins with http:// or https://, and has two slashes there.")
     match = _URL.match(text) if isinstance(target, str) else None
     if match is None:
         return _file(text)

@@ -15,7 +15,7 @@ class Attempt:
     """An offer that is under way: to open ``share_id`` with ``info``. The task's result is the sharer's info."""
 
     share_id: str
-    info: Any
+    info: Any = field(repr=False)  # there may be the token of an invite in it
     task: asyncio.Task[Any]
 
 

@@ -30,7 +30,7 @@ class IceServer:
 
     urls: tuple[str, ...]
     username: str | None = None
-    credential: str | None = None
+    credential: str | None = field(default=None, repr=False)
 
 
 IceServers = Sequence[IceServer] | Callable[[], Awaitable[Sequence[IceServer]]]
