@@ -11,6 +11,7 @@ import { HubClient } from '../src/hub/client.js';
 import * as signals from '../src/hub/signals.js';
 import { concat, fromText, toText, utf8 } from '../src/trust/bytes.js';
 import { Identity } from '../src/trust/identity.js';
+import { HubSession } from '../src/trust/proofs.js';
 import { SessionKey, seal } from '../src/trust/sealing.js';
 import { settle, until } from './fake-clock.js';
 import { sessionOf } from './keys.js';
@@ -52,7 +53,7 @@ test('twin: without memory it is', async (t) => {
 });
 
 async function replayAfterRestart(t, makeSession) {
-  const Client = { join: async (hub, options) => new HubClient(hub, await makeSession(), options) };
+  const Client = { join: async (hub, options) => new HubClient(hub, await HubSession.make(await makeSession()), options) };
   const { join, hub } = world(t, { Client });
   const [me, bob] = [await Identity.ephemeral(), await join()];
   const before = await join(me);

@@ -5,7 +5,7 @@ import { PeerPouchError } from '../errors.js';
 import { toText } from '../trust/bytes.js';
 import { Turns } from '../turns.js';
 import { MAX_CALLS } from './admission.js';
-import { hubErrors } from './database.js';
+import { hubErrors } from './errors.js';
 import { TOLERANCE } from './leases.js';
 import * as shares from './shares.js';
 import * as signals from './signals.js';
@@ -194,7 +194,7 @@ export class Caller {
     over.addEventListener('abort', giveUp, { once: true });
     this.#calls.set(document._id, call);
     try {
-      await hubErrors('send a signal', this.#database.put(document));
+      await this.#send(call);
       if (over.aborted) giveUp();
       return await call.answer;
     } finally {
@@ -204,6 +204,22 @@ export class Caller {
       const cleaning = this.#delete(document._id).finally(() => this.#cleaning.delete(cleaning));
       this.#cleaning.add(cleaning);
     }
+  }
+
+  /** @param {Call} call */
+  async #send(call) {
+    const { document, share: asked } = call.sent;
+    // A public hub takes no signals for a session that serves nothing there any more.
+    const written = await hubErrors('send a signal', this.#database.put(document).catch((error) => {
+      if (error.status !== 404) throw error;
+      return null;
+    }));
+    if (written) return;
+    const share = await this.find(asked.id);
+    if (share.session === asked.session) {
+      throw new PeerPouchError('hub_unreachable', 'The hub takes no signals for a share that it lists.');
+    }
+    call.end({ moved: new Moved(share) });
   }
 
   /** @param {string} id */

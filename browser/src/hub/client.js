@@ -9,10 +9,10 @@ import { systemClock, within } from '../clock.js';
 import { PeerPouchError } from '../errors.js';
 import { equal } from '../trust/bytes.js';
 import { Contacts } from '../trust/contacts.js';
-import { SessionKey } from '../trust/sealing.js';
+import { HubSession } from '../trust/proofs.js';
 import { Answerer, DECIDE_WITHIN } from './answerer.js';
 import { Caller } from './caller.js';
-import { HubDatabase } from './database.js';
+import { hubDatabase } from './database.js';
 import { Directory } from './directory.js';
 import { Feed } from './feed.js';
 import { withoutCredentials } from './names.js';
@@ -57,28 +57,27 @@ export class HubClient {
   /**
    * Use {@link join}: keys take a moment to make.
    *
-   * @param {any} pouch @param {SessionKey} session @param {Options} options
+   * @param {any} pouch @param {HubSession} session @param {Options} options
    */
   constructor(pouch, session, options) {
     const { identity, contacts = new Contacts(), clock = systemClock, lease = shares.LEASE } = options;
     const { decideWithin = DECIDE_WITHIN, random = Math.random } = options;
     shares.checkLease(lease);
-    const database = new HubDatabase(pouch, clock);
-    // A random tag rather than the session's id: the hub need not learn which of its owners open what.
-    const replyTo = signals.newNonce();
+    const database = hubDatabase(pouch, clock, session);
+    const { key, replyTo } = session;
     this.#identity = identity;
     this.#contacts = contacts;
     this.#clock = clock;
-    this.#feed = new Feed(database, clock, feedSelector(session.id, replyTo), random);
-    this.#directory = new Directory(database, clock, this.#feed, session.id);
-    this.#publisher = new Publisher(database, clock, identity, session, random, lease);
-    this.#answerer = new Answerer(database, clock, identity, session, contacts, decideWithin);
-    this.#caller = new Caller(database, clock, this.#feed, this.#directory, identity, session.id, replyTo);
+    this.#feed = new Feed(database, clock, feedSelector(key.id, replyTo), random);
+    this.#directory = new Directory(database, clock, this.#feed, key.id);
+    this.#publisher = new Publisher(database, clock, identity, key, random, lease);
+    this.#answerer = new Answerer(database, clock, identity, key, contacts, decideWithin);
+    this.#caller = new Caller(database, clock, this.#feed, this.#directory, identity, key.id, replyTo);
     this.#feed.listen((change) => this.#changed(change));
     this.#feed.onReconnected = () => this.#publisher.renewNow();
     globalThis.addEventListener?.('online', this.#online);
     /** This session's own address. */
-    this.address = Object.freeze({ key: identity.key, session: session.id });
+    this.address = Object.freeze({ key: identity.key, session: key.id });
     /** What the hub is called in a `dbname`, and what names are unique in. */
     this.label = withoutCredentials(pouch.name);
   }
@@ -90,7 +89,7 @@ export class HubClient {
    * @param {Options} options
    */
   static async join(pouch, options) {
-    return new HubClient(pouch, await SessionKey.generate(), options);
+    return new HubClient(pouch, await HubSession.make(), options);
   }
 
   /** How many share and signal documents of this hub were refused so far. */

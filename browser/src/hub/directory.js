@@ -7,7 +7,7 @@
  */
 
 import { sleep } from '../clock.js';
-import { hubErrors } from './database.js';
+import { hubErrors } from './errors.js';
 import { Leases, MAX_SHARES } from './leases.js';
 import * as shares from './shares.js';
 

@@ -8,7 +8,7 @@
 
 import { backoff, sleep } from '../clock.js';
 import { PeerPouchError } from '../errors.js';
-import { asError, hubErrors } from './database.js';
+import { asError, hubErrors } from './errors.js';
 
 /** @typedef {import('./database.js').Change} Change */
 /** @typedef {(change: Change) => void | Promise<void>} Listener */

@@ -10,7 +10,7 @@
 import { backoff, orAborted, sleep } from '../clock.js';
 import { PeerPouchError } from '../errors.js';
 import { Turns } from '../turns.js';
-import { hubErrors } from './database.js';
+import { hubErrors } from './errors.js';
 import { Leases } from './leases.js';
 import * as shares from './shares.js';
 

@@ -113,9 +113,18 @@ export async function seal(recipient, content, purpose, associated, ephemeral) {
 
 /** @param {Bytes} shared @param {Uint8Array} ephemeral @param {Uint8Array} recipient @param {string} purpose */
 async function derive(shared, ephemeral, recipient, purpose) {
-  const material = await subtle().importKey('raw', shared, 'HKDF', false, ['deriveBits']);
-  const hkdf = { name: 'HKDF', hash: 'SHA-256', salt: concat(ephemeral, recipient), info: label('seal', purpose) };
-  const derived = new Uint8Array(await subtle().deriveBits(hkdf, material, 8 * 44));
+  const derived = await expand(shared, concat(ephemeral, recipient), label('seal', purpose), 44);
   const key = await subtle().importKey('raw', derived.subarray(0, 32), 'AES-GCM', false, ['encrypt', 'decrypt']);
   return { key, iv: derived.subarray(32) };
+}
+
+/**
+ * HKDF-SHA256.
+ *
+ * @param {Bytes} secret @param {Bytes} salt @param {Bytes} info @param {number} length Bytes.
+ */
+export async function expand(secret, salt, info, length) {
+  const material = await subtle().importKey('raw', secret, 'HKDF', false, ['deriveBits']);
+  const hkdf = { name: 'HKDF', hash: 'SHA-256', salt, info };
+  return new Uint8Array(await subtle().deriveBits(hkdf, material, 8 * length));
 }
