@@ -14,7 +14,7 @@ from typing import Any
 
 import peerpouch
 from peerpouch.cli.processes import Served, serve
-from peerpouch.errors import ConnectionFailed, DatabaseExists, HubUnreachable, ShareNotFound
+from peerpouch.errors import ConnectionFailed, DatabaseExists, DeadlineExceeded, HubUnreachable, NotFound, ShareNotFound
 from peerpouch.ports import ReplicationProgress, Sync
 from peerpouch.remote import RemoteDatabase
 
@@ -51,7 +51,7 @@ class NetworkPeer(Served):
         """Reach the hub, as long as that takes."""
         if "://" in self._hub_target:
             await _again(self._make_hub)
-        self._hub = await _again(self._open_hub)
+        self._meeting = await _again(self._open_hub)
 
     async def _make_hub(self) -> None:
         async with peerpouch.open(self._hub_target, timeout=10) as database:
@@ -65,7 +65,7 @@ class NetworkPeer(Served):
         return await self._stack.enter_async_context(hub)
 
     async def share(self) -> None:
-        await _again(lambda: self._hub.share_database(self._local, name=NAME))
+        await _again(lambda: self._meeting.share_database(self._local, name=NAME))
 
     async def open(self, patience: float) -> dict[str, Any]:
         """Find the share and open it; gives how long the connection took, in seconds, and its path."""
@@ -76,7 +76,7 @@ class NetworkPeer(Served):
         return {"seconds": took, **await self.stats()}
 
     async def _open_share(self) -> tuple[float, peerpouch.RemoteShare]:
-        shares = [share for share in await self._hub.get_shared_databases() if share.name == NAME]
+        shares = [share for share in await self._meeting.get_shared_databases() if share.name == NAME]
         if not shares:
             raise ShareNotFound
         began = time.monotonic()
@@ -112,8 +112,15 @@ class NetworkPeer(Served):
     async def current(self, doc_id: str) -> dict[str, Any]:
         return dict(await self._local.get(doc_id))
 
-    async def info(self) -> dict[str, Any]:
-        return dict(await self._local.info())
+    async def has(self, doc_id: str) -> bool:
+        with suppress(NotFound):
+            await self._local.get(doc_id)
+            return True
+        return False
+
+    async def hub(self) -> str:
+        """Where it meets others."""
+        return self._hub_target
 
     async def digest(self) -> dict[str, Any]:
         """What is in the database: documents, and one hash over all ids, leaves and attachments' content."""
@@ -211,7 +218,7 @@ async def _again(work: Any) -> Any:
     while True:
         try:
             return await work()
-        except (HubUnreachable, ShareNotFound, ConnectionFailed):
+        except (HubUnreachable, ShareNotFound, ConnectionFailed, DeadlineExceeded):
             await asyncio.sleep(PAUSE)
 
 
