@@ -346,6 +346,53 @@ async def test_a_silent_feed_counts_as_lost(join: Join, hub: MemoryHub, clock: F
     assert hub.feeds == 1
 
 
+async def test_a_feed_that_is_doubted_is_opened_anew_at_once(join: Join, hub: MemoryHub, clock: FakeClock) -> None:
+    bob = join()
+    found: list[Share] = []
+    await bob.shares(found.append)
+    await settle()
+    before = hub.calls["changes"]
+    await clock.advance(10)
+    bob.doubt()
+    await settle()
+    assert hub.calls["changes"] == before + 1
+    assert hub.feeds == 1
+    await publish(join())
+    await until(lambda: len(found) == 1)
+
+
+async def test_many_doubts_open_the_feed_once(join: Join, hub: MemoryHub, clock: FakeClock) -> None:
+    bob = join()
+    await bob.shares(print)
+    await settle()
+    before = hub.calls["changes"]
+    await clock.advance(10)
+    for _ in range(500):
+        bob.doubt()
+        await asyncio.sleep(0)
+    await clock.advance(4)
+    bob.doubt()
+    await settle()
+    assert hub.calls["changes"] == before + 1
+    assert hub.feeds == 1
+
+
+async def test_a_doubt_ends_the_rest_after_a_loss(join: Join, hub: MemoryHub, clock: FakeClock) -> None:
+    bob = join()
+    await bob.shares(print)
+    await settle()
+    hub.lose(HubUnreachable())
+    for _ in range(6):
+        await clock.advance(10)
+    hub.lose(None)
+    tried = hub.calls["changes"]
+    await clock.advance(6)
+    assert hub.calls["changes"] == tried and hub.feeds == 0  # it rests for a minute by now
+    bob.doubt()
+    await settle()
+    assert hub.feeds == 1
+
+
 async def test_on_change_tells_of_new_changed_and_withdrawn_shares(join: Join) -> None:
     alice, bob = join(), join()
     first = await publish(alice, uuid="1", name="first")

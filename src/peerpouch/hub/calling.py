@@ -159,6 +159,8 @@ class Caller:
         self._calls[document_id] = call
         try:
             await self._send(call)
+            if self._feed.error is not None:  # the hub is there again, and the answer comes by the feed
+                self._feed.doubt()
             answer = await call.answer
         finally:
             del self._calls[document_id]

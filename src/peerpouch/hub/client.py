@@ -83,6 +83,10 @@ class HubClient(SignalChannel):
         """This session's own address."""
         return Peer(self._identity.key.raw, self._session.id)
 
+    def doubt(self) -> None:
+        """A peer was lost, perhaps with this machine's network: see whether the hub's feed still stands."""
+        self._feed.doubt()
+
     @property
     def invalid_documents(self) -> int:
         """How many share and signal documents of this hub were refused so far."""

@@ -29,10 +29,16 @@ HEARTBEAT: Final = 25.0
 """Seconds. Below the 30 to 60 after which proxies and address translators drop a connection that is idle."""
 SILENCE: Final = 80.0
 """Seconds without so much as a heartbeat after which a feed counts as lost: three were missed."""
+DOUBT_PAUSE: Final = 5.0
+"""Seconds from one opening of the feed until a doubt opens it anew: of 500 peers that are lost each is a doubt."""
 FIRST_WAIT: Final = 1.0
 LONGEST_WAIT: Final = 60.0
 
 Listener = Callable[[Change], None]
+
+
+class _Doubted(Exception):
+    """The feed may be lost, and not show it."""
 
 
 class Feed:
@@ -57,6 +63,8 @@ class Feed:
         self._since: Seq | None = None
         self._starting = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
+        self._doubted = asyncio.Event()
+        self._opened = float("-inf")
         self.error: PeerPouchError | None = None
         """Why there is no connection at the moment; None while there is one."""
 
@@ -67,6 +75,15 @@ class Feed:
     def on_reconnected(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called whenever the hub was lost and is there again."""
         self._reconnected.append(callback)
+
+    def doubt(self) -> None:
+        """Something suggests that the feed is lost, or that the hub is there again: open it anew, and at once.
+
+        A connection whose machine changed its address only falls silent, which :data:`SILENCE` shows late; and whoever
+        lost a peer by that looks for it through this feed.
+        """
+        if self._clock.monotonic() - self._opened >= DOUBT_PAUSE:
+            self._doubted.set()
 
     @property
     def running(self) -> bool:
@@ -100,6 +117,9 @@ class Feed:
                         self._connected()
                         self._take(page)
                 self.error = HubUnreachable("The hub ended the feed.")
+            except _Doubted:
+                attempt = 0
+                continue
             except DatabaseClosed as error:
                 self.error = error
                 logger.warning("The hub's database was closed; its feed ends.")
@@ -114,17 +134,44 @@ class Feed:
             except Exception:  # whatever a database raises, the shares must be found again when it is back
                 self.error = HubUnreachable("The hub's feed failed.")
                 logger.exception("The hub's feed failed")
-            await self._clock.sleep(backoff(attempt, first=FIRST_WAIT, most=LONGEST_WAIT, random=self._random))
+            await self._rest(backoff(attempt, first=FIRST_WAIT, most=LONGEST_WAIT, random=self._random))
             attempt += 1
 
+    async def _rest(self, seconds: float) -> None:
+        """Wait before the next attempt, unless somebody knows that the hub is there."""
+        doubt = asyncio.create_task(self._doubted.wait())
+        timer = asyncio.create_task(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait({doubt, timer}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end(doubt, timer)
+
     async def _pages(self) -> AsyncGenerator[ChangesPage, None]:
+        self._doubted.clear()
+        self._opened = self._clock.monotonic()
         feed = self._open()
         async with aclosing(feed.pages()) as pages:
             while True:
-                page = await within(self._clock, SILENCE, _next(pages))
+                page = await within(self._clock, SILENCE, self._next(pages))
                 if page is None:
                     return
                 yield page
+
+    async def _next(self, pages: AsyncGenerator[ChangesPage, None]) -> ChangesPage | None:
+        """The next page, or nothing at the end.
+
+        Raises:
+            _Doubted: somebody doubts that there will be one.
+        """
+        page = asyncio.create_task(anext(pages, None))
+        doubt = asyncio.create_task(self._doubted.wait())
+        try:
+            await asyncio.wait({page, doubt}, return_when=asyncio.FIRST_COMPLETED)
+            if not page.done():
+                raise _Doubted
+            return page.result()
+        finally:
+            await end(page, doubt)
 
     def _open(self) -> Changes:
         return self._database.changes(
@@ -149,7 +196,3 @@ class Feed:
                 except Exception:  # one bad document must not end the feed for all others
                     logger.exception("A change of the hub could not be handled: %.200r", change.get("id"))
         self._since = page.last_seq
-
-
-async def _next(pages: AsyncGenerator[ChangesPage, None]) -> ChangesPage | None:
-    return await anext(pages, None)

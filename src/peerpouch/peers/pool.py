@@ -383,6 +383,7 @@ class Pool:
         minding.cancel()
         if error is not None:
             _LOG.info("The connection to a peer was lost: %s", error.reason)
+            self._signals.doubt()
         connection.drop(link)
         self._settle_down(connection)
 
@@ -390,6 +391,7 @@ class Pool:
         """Look for another path whenever that of a link seems to be broken."""
         while link.can_restart and connection.link is link:
             await link.troubled()
+            self._signals.doubt()
             lease = next((lease for lease in self._leases if lease.uses(connection)), None)
             if lease is not None and not connection.pending:
                 deadline = self._clock.monotonic() + lease.timeout
@@ -409,11 +411,10 @@ class Pool:
             _LOG.info("A connection was not closed in an orderly way: %r", error)
 
     async def _is_alive(self, link: Link) -> bool:
-        try:
+        with suppress(TimeoutError, PeerPouchError):
             await within(self._clock, self._limits.alive, check_alive(link.exchange))
-        except (TimeoutError, PeerPouchError):
-            return False
-        return not link.closed
+            return not link.closed
+        return False
 
     # Uses
 

@@ -30,6 +30,9 @@ class SignalChannel(ABC):
             HubUnreachable, InvalidSignal, ClockSkew
         """
 
+    def doubt(self) -> None:  # noqa: B027 - a channel that can't fall silent has nothing to do
+        """A peer seems to be lost, perhaps with this machine's network: see whether offers and answers still come."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinkStats:

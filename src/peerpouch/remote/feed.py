@@ -7,10 +7,10 @@ them the connection is taken for dead. A server without continuous feeds is aske
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from peerpouch.core import jsonio
 from peerpouch.core.selector import compile_selector
@@ -30,6 +30,8 @@ from peerpouch.remote.values import received
 HEARTBEAT = 30.0
 """Seconds between the heartbeats of a feed for which nobody named a time. Well below the minute or two after which
 proxies and network address translators forget an idle connection."""
+
+_T = TypeVar("_T")
 
 MISSED = 3
 """Heartbeats that may fail to come before a feed counts as dead: one may be late, two may be lost in a hiccup."""
@@ -186,7 +188,7 @@ class Feed:
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
         content = None if self.body is None else jsonio.dumps(self.body)
         method = "GET" if self.body is None else "POST"
-        response = await self.client.send(
+        sent = self.client.send(
             method,
             "/_changes",
             params={**self.params, **params, "limit": None if self.accept else self.limit},
@@ -194,10 +196,11 @@ class Feed:
             headers=headers,
             endless=True,
         )
+        response = await self._living(sent, ends)
         buffer = b""
         async with aclosing(self.client.chunks(response)) as chunks:
             while True:
-                chunk = await self._wait(chunks, ends)
+                chunk = await self._living(anext(chunks, None), ends)
                 if chunk is None:
                     raise cut_off(self.client.shown)
                 *lines, buffer = (buffer + chunk).split(b"\n")
@@ -212,8 +215,8 @@ class Feed:
                 if done or self.limit == 0:
                     return
 
-    async def _wait(self, chunks: AsyncGenerator[bytes, None], ends: float | None) -> bytes | None:
-        """The next chunk, ``None`` at the end.
+    async def _living(self, step: Awaitable[_T], ends: float | None) -> _T:
+        """What comes next of an answer on which there are heartbeats.
 
         Raises:
             TimeoutError: at ``ends``.
@@ -222,7 +225,7 @@ class Feed:
         dead = asyncio.get_running_loop().time() + MISSED * self._beat()
         try:
             async with asyncio.timeout_at(dead if ends is None else min(dead, ends)):
-                return await anext(chunks, None)
+                return await step
         except TimeoutError:
             if ends is not None and ends <= dead:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 from collections.abc import AsyncIterator
 from urllib.parse import unquote
 
@@ -15,6 +16,25 @@ from peerpouch.exchange import AsyncByteStream, Exchange, Request, Response
 _TIMEOUT = {"connect": 10.0, "read": 90.0, "write": 60.0, "pool": 60.0}
 #: A replication has ten requests going and a live feed; several may share one exchange. CouchDB takes 2,048.
 _LIMITS = httpx2.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=30.0)
+
+#: Seconds. When a machine changes its network, or a router forgets a connection, this does not end: it falls silent.
+#: What was sent and is not acknowledged for so long is lost, and a connection that is idle is asked whether it lives.
+#: Short enough for a live feed and for whoever waits for an answer, and longer than a phone's change of cells.
+_UNACKNOWLEDGED = 15
+_IDLE, _INTERVAL, _PROBES = 15, 5, 3
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    """As far as the platform has them; TCP_KEEPALIVE is macOS's name for the first."""
+    wanted = {
+        "TCP_KEEPIDLE": _IDLE,
+        "TCP_KEEPALIVE": _IDLE,
+        "TCP_KEEPINTVL": _INTERVAL,
+        "TCP_KEEPCNT": _PROBES,
+        "TCP_USER_TIMEOUT": _UNACKNOWLEDGED * 1000,
+    }
+    found = [(getattr(socket, name), value) for name, value in wanted.items() if hasattr(socket, name)]
+    return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *((socket.IPPROTO_TCP, *option) for option in found)]
 
 
 class NetworkExchange(Exchange):
@@ -40,7 +60,9 @@ class NetworkExchange(Exchange):
             user = f"{unquote(parsed.username)}:{unquote(parsed.password)}"
             self._authorization = "Basic " + base64.b64encode(user.encode()).decode()
         verify = httpx2.create_ssl_context(verify=ca_file) if ca_file else True
-        self._transport = httpx2.AsyncHTTPTransport(verify=verify, limits=_LIMITS, trust_env=True)
+        self._transport = httpx2.AsyncHTTPTransport(
+            verify=verify, limits=_LIMITS, trust_env=True, socket_options=_socket_options()
+        )
 
     async def handle_async_request(self, request: Request) -> Response:
         """Send a request; returns when the response's head is there.
