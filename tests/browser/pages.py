@@ -56,6 +56,20 @@ window.until = async (condition, ms = 60000) => {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 };
+// Every leaf of every document: what two replicas that have converged share.
+window.leaves = async (db) => {
+  const { results } = await db.changes({ since: 0, style: 'all_docs', batch_size: 2000 });
+  return results.flatMap(({ id, changes }) => changes.map(({ rev }) => `${id} ${rev}`)).sort();
+};
+window.fill = async (db, prefix, count, attachments) => {
+  const docs = Array.from({ length: count }, (_, n) => ({
+    _id: `${prefix}-${n}`, n, text: 'some words '.repeat(10),
+    ...(n < attachments && { _attachments: { 'a.bin': {
+      content_type: 'application/x-test', data: btoa(String.fromCharCode(n % 256).repeat(3000)) } } }),
+  }));
+  for (let at = 0; at < count; at += 500) await db.bulkDocs(docs.slice(at, at + 500));
+};
+window.watch = (url, name) => until(async () => (await url.getSharedDatabases()).find((share) => share.name === name));
 window.ready = true;
 </script>"""
 
