@@ -15,6 +15,7 @@ the same exception (:func:`from_response`)::
     │   ├── NoUsableIndex                 400 no_usable_index
     │   ├── InvalidBookmark               400 invalid_bookmark
     │   ├── InvalidQuery                  400 query_parse_error
+    │   ├── DigestMismatch                400 content_md5_mismatch
     │   └── InvalidJSON                   400 invalid_json
     ├── Unauthorized                      401 unauthorized
     ├── Forbidden                         403 forbidden
@@ -151,6 +152,13 @@ class InvalidQuery(BadRequest):
 
     error = "query_parse_error"
     default_reason = "A query parameter is not valid."
+
+
+class DigestMismatch(BadRequest):
+    """A body is not what its Content-MD5 header says: it was altered or cut on its way."""
+
+    error = "content_md5_mismatch"
+    default_reason = "Possible message corruption."
 
 
 class InvalidJSON(BadRequest):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from peerpouch.errors import BadRequest, Conflict, InvalidDocument, MissingStub, NotFound, RangeNotSatisfiable
+from peerpouch.errors import BadRequest, Conflict, MissingStub, NotFound, RangeNotSatisfiable
 from peerpouch.ports import Documents, RevisionRequest, WriteFailure, Written
 from tests.contract.implementations import Implementation
 
@@ -102,7 +102,7 @@ class TestIn:
         [[], {"f": 1}, {"f": {}}, {"_f": {"data": ""}}, {"": {"data": ""}}, {"f": {"data": 5}}, {"f": {"stub": False}}],
     )
     async def test_malformed_entries_are_refused(self, database: Documents, attachments: Any) -> None:
-        with pytest.raises(InvalidDocument):
+        with pytest.raises(BadRequest):
             await database.put({"_id": "a", "_attachments": attachments})
 
     async def test_base64_that_is_none_is_refused(self, database: Documents) -> None:

@@ -149,10 +149,16 @@ async def test_a_wrong_password_and_an_unknown_name_get_the_same_answer() -> Non
     assert wrong[2] == {"error": "unauthorized", "reason": "Name or password is incorrect."}
 
 
-@pytest.mark.parametrize("value", ["Basic", "Basic ???", "Basic Zm9v", "Bearer x", "Basic /w=="])
+@pytest.mark.parametrize("value", ["Basic", "Basic ???", "Basic Zm9v", "Basic /w=="])
 async def test_a_malformed_header_is_a_bad_request(value: str) -> None:
     status, _, body = await Server(root="secret").call("GET", "/", {"authorization": value})
     assert (status, body["error"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize("value", ["Bearer x", "anything", "Basic Xzpf"])
+async def test_a_header_that_names_nobody_is_nobodys(value: str) -> None:
+    status, _, body = await Server(root="secret").call("GET", "/_session", {"authorization": value})
+    assert (status, body["userCtx"]) == (200, {"name": None, "roles": []})
 
 
 async def test_a_session_is_opened_shown_and_closed() -> None:

@@ -149,3 +149,68 @@ async def _first(failing: asyncio.Task[PeerPouchError], done: asyncio.Event) -> 
         return await failing
     finally:
         done.set()
+
+
+@asynccontextmanager
+async def _moving(*heads: bytes) -> AsyncIterator[tuple[int, list[str]]]:
+    """A server that answers with these heads in turn, and then with OK; gives its port and what it was sent."""
+    sent: list[str] = []
+
+    async def handler(head: bytes, writer: asyncio.StreamWriter) -> None:
+        sent.append(head.decode())
+        answer = heads[len(sent) - 1] if len(sent) <= len(heads) else _OK
+        await _answers(answer.replace(b"PORT", str(port).encode()))(head, writer)
+
+    async with _server(handler) as port:
+        yield port, sent
+
+
+def _moved(status: int, location: str) -> bytes:
+    return f"HTTP/1.1 {status} Moved\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirections_of_reads_are_followed(status: int) -> None:
+    async with _moving(_moved(status, "/there/db?x=1")) as (port, sent):
+        exchange = NetworkExchange(f"http://u:p@127.0.0.1:{port}")
+        response = await exchange.handle_async_request(Request("GET", f"http://127.0.0.1:{port}/db"))
+        assert await response.aread() == b"ok"
+        await exchange.aclose()
+    assert [head.split(" ")[1] for head in sent] == ["/db", "/there/db?x=1"]
+    assert all("authorization: Basic" in head for head in sent)
+
+
+@pytest.mark.parametrize(("status", "followed"), [(301, False), (302, False), (303, False), (307, True), (308, True)])
+async def test_redirections_of_writes_are_followed_where_the_server_says_that_it_is_the_same(
+    status: int, followed: bool
+) -> None:
+    async with _moving(_moved(status, "/there")) as (port, sent):
+        exchange = NetworkExchange(f"http://127.0.0.1:{port}")
+        request = Request("POST", f"http://127.0.0.1:{port}/db", content=b"{}")
+        response = await exchange.handle_async_request(request)
+        assert (response.status_code == 200) is followed
+        await response.aclose()
+        await exchange.aclose()
+    assert [head.split(" ")[:2] for head in sent] == [["POST", "/db"], ["POST", "/there"]][: 1 + followed]
+
+
+async def test_credentials_do_not_go_to_another_server() -> None:
+    async with _moving() as (other, told), _moving(_moved(302, f"http://127.0.0.1:{other}/x")) as (port, _):
+        exchange = NetworkExchange(f"http://u:p@127.0.0.1:{port}")
+        headers = {"cookie": "AuthSession=x"}
+        response = await exchange.handle_async_request(Request("GET", f"http://127.0.0.1:{port}/db", headers=headers))
+        assert await response.aread() == b"ok"
+        await exchange.aclose()
+    (head,) = told
+    assert "authorization" not in head.lower()
+    assert "cookie" not in head.lower()
+    assert f"host: 127.0.0.1:{other}" in head.lower()
+
+
+async def test_a_circle_of_redirections_is_an_error() -> None:
+    async with _moving(*[_moved(302, "/db")] * 20) as (port, sent):
+        exchange = NetworkExchange(f"http://127.0.0.1:{port}")
+        with pytest.raises(ProtocolError, match="without end"):
+            await exchange.handle_async_request(Request("GET", f"http://127.0.0.1:{port}/db"))
+        await exchange.aclose()
+    assert len(sent) == 6

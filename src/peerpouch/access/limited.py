@@ -213,7 +213,7 @@ class LimitedDatabase(LimitedQueries, Database):
         await self._selection.refresh()
         leaf = _chosen(await self._reader.of(doc_id), rev)
         if name not in (leaf.get("_attachments") or {}):
-            raise NotFound(f"Document {doc_id!r} has no attachment {name!r}.")
+            raise NotFound("Document is missing attachment")
         return await self._inner.get_attachment(doc_id, name, rev=leaf["_rev"], start=start, end=end, encoded=encoded)
 
     # -- listing

@@ -15,7 +15,7 @@ from peerpouch.core import security as rules
 from peerpouch.core import users
 from peerpouch.core.policy import LOCAL_PREFIX, Access, Action
 from peerpouch.core.security import UserAccess
-from peerpouch.errors import Forbidden, NotFound
+from peerpouch.errors import Forbidden, NotFound, Unauthorized
 from peerpouch.ports import (
     AllDocs,
     AttachmentMode,
@@ -122,18 +122,30 @@ class UsersGate(UserGate):
 
     Args:
         hash_password: Makes the record that takes a password's place.
+        sign_up: Whether everybody may make an account, as an open ``_security`` of ``_users`` says.
     """
 
     def __init__(
-        self, database: Database, principal: Principal, access: UserAccess, *, name: str, hash_password: HashPassword
+        self,
+        database: Database,
+        principal: Principal,
+        access: UserAccess,
+        *,
+        name: str,
+        hash_password: HashPassword,
+        sign_up: bool = False,
+        on_security: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        super().__init__(database, principal, access, name=name)
+        super().__init__(database, principal, access, name=name, on_security=on_security)
+        self._sign_up = sign_up
         self._who = principal.name if isinstance(principal, User) else None
         self._hash = hash_password
 
     def _require(self, action: Action) -> None:
         if not self._access.admin and action is not Action.OWN:
-            raise Forbidden(rules.NOT_SERVER_ADMIN)
+            if action is Action.QUERY:
+                raise Forbidden("Only administrators can view design docs in the users database.")
+            raise Unauthorized(rules.NOT_ADMIN)
         super()._require(action)
 
     async def get(
@@ -177,8 +189,12 @@ class UsersGate(UserGate):
             if not new_edits:
                 raise Forbidden(rules.NOT_SERVER_ADMIN)
             # Also because the guard is not asked about `_local` documents.
-            if self._who is None or any(doc.get("_id") != users.user_id(self._who) for doc in docs):
-                raise Forbidden("You may only update your own user document.")
+            own = None if self._who is None else users.user_id(self._who)
+            for doc in docs:
+                doc_id = doc.get("_id")
+                account = isinstance(doc_id, str) and doc_id.startswith(users.PREFIX)
+                if doc_id != own and not (self._sign_up and account):
+                    raise Forbidden("You may only update your own user document.")
         hashed = [await self._hashed(doc) for doc in docs]
         if self._access.admin:
             return await super().bulk_docs(hashed, new_edits=new_edits, guard=self._judge_with(guard))

@@ -39,9 +39,11 @@ class UserAccess(Access):
 
     Attributes:
         anonymous: Whether nobody is logged in: a refusal then asks for a login.
+        member: Whether ``_security`` lets the user in. (To ``_users`` everybody comes, for the own account.)
     """
 
     anonymous: bool = False
+    member: bool = True
 
     def require(self, action: Action) -> None:
         if not self.allows(action):

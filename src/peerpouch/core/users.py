@@ -37,7 +37,7 @@ def check(new: Mapping[str, Any], old: Sequence[Mapping[str, Any]], *, name: str
     _check_form(new)
     if admin:
         return
-    if name is None or new["name"] != name:
+    if old and (name is None or new["name"] != name):
         raise Forbidden("You may only update your own user document.")
     before = [sorted(_roles(doc)) for doc in old]
     if sorted(new["roles"]) not in (before or [[]]):

@@ -11,6 +11,8 @@ slow answer is computed, a task waits for the client to go away, and stops the w
 from __future__ import annotations
 
 import asyncio
+import random
+import re
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from typing import Any, TypeVar
 
@@ -23,6 +25,9 @@ from peerpouch.errors import PeerPouchError
 from peerpouch.ports import Registry
 
 _T = TypeVar("_T")
+
+_BODY_TIME: Header = (b"x-couchdb-body-time", b"0")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9_.+/=:-]{1,128}")
 
 
 class CouchApp:
@@ -44,8 +49,10 @@ class CouchApp:
             return
         if scope["type"] != "http":
             raise NotImplementedError(f"The protocol {scope['type']} is not served.")
+        method: str = scope["method"]
         try:
             request = Request(scope, receive, self.registry, self.limits)
+            method = request.method
             route = self._router.match(request)
             if route.slow:
                 await request.read()
@@ -59,7 +66,8 @@ class CouchApp:
         except Exception as error:  # noqa: BLE001  a defect of ours must not take the connection down
             response = internal_error(error)
         if response is not None:
-            await self._respond(response, scope["method"], receive, send)
+            response.headers += (_request_id(scope), _BODY_TIME)
+            await self._respond(response, method, receive, send)
 
     async def _respond(self, response: Response | Stream, method: str, receive: Receive, send: Send) -> None:
         headers = response.headers
@@ -78,8 +86,7 @@ class CouchApp:
                 if response.on_close is not None:
                     await response.on_close()
             return
-        if response.status != 304:
-            headers.append((b"content-length", b"%d" % len(response.body)))
+        headers.append((b"content-length", b"%d" % len(response.body)))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
 
@@ -99,6 +106,14 @@ def create_app(
         server: The value of the Server header.
     """
     return CouchApp(registry, limits or Limits(), (*ROUTES, *extra_routes), server)
+
+
+def _request_id(scope: Scope) -> Header:
+    """The client's own name for the request, or a random one: by it a line of a client's log is found in a proxy's."""
+    for name, value in scope["headers"]:
+        if name == b"x-couch-request-id" and _REQUEST_ID.fullmatch(value):
+            return (name, value)
+    return (b"x-couch-request-id", b"%010x" % random.getrandbits(40))
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -9,8 +11,8 @@ from typing import Any
 from peerpouch.couchapi.checks import check_rev
 from peerpouch.couchapi.documents import created, document_id, revision, write
 from peerpouch.couchapi.requests import Request
-from peerpouch.couchapi.responses import Header, Response, Stream, error_response, etag, header
-from peerpouch.errors import BadRequest, Conflict, NotFound, RangeNotSatisfiable, UnsupportedMediaType
+from peerpouch.couchapi.responses import Header, Response, Stream, error_response, etag, header, json_response
+from peerpouch.errors import BadRequest, Conflict, DigestMismatch, NotFound, RangeNotSatisfiable, UnsupportedMediaType
 from peerpouch.ports import Attachment, Document
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -104,6 +106,8 @@ def parse_range(value: str, length: int) -> tuple[int, int] | None:
         if wanted == 0 or length == 0:
             raise RangeNotSatisfiable
         return max(0, length - wanted), length
+    if int(first) == 0 and not last:
+        return None  # all of it, which CouchDB gives as what it is
     start = int(first)
     end = min(int(last) + 1, length) if last else length
     if last and int(last) < start:
@@ -124,11 +128,23 @@ async def put(request: Request) -> Response:
     if doc_id.startswith("_local/"):
         raise BadRequest("_local documents do not accept attachments.")
     doc = await _parent(request, doc_id, rev)
-    entry: Document = {"content_type": content_type, "data": request.stream()}
+    entry: Document = {"content_type": content_type, "data": _checked(request)}
     if encoding == "gzip":
         entry["encoding"] = encoding
     doc.setdefault("_attachments", {})[name] = entry
-    return created(request, await write(database, doc))
+    return created(request, await write(database, doc), attachment=name)
+
+
+async def _checked(request: Request) -> AsyncGenerator[bytes, None]:
+    """The body, which must have the digest that Content-MD5 announces (RFC 1864), if it does."""
+    announced = request.header(b"content-md5")
+    md5 = None if announced is None else hashlib.md5(usedforsecurity=False)
+    async for data in request.stream():
+        if md5 is not None:
+            md5.update(data)
+        yield data
+    if md5 is not None and announced is not None and base64.b64encode(md5.digest()).decode() != announced.strip():
+        raise DigestMismatch
 
 
 async def _parent(request: Request, doc_id: str, rev: str | None) -> Document:
@@ -152,4 +168,8 @@ async def delete(request: Request) -> Response:
         if name not in doc.get("_attachments", {}):
             raise NotFound("Document is missing attachment")
         raise Conflict
+    try:
+        await database.get(doc_id, rev=rev)
+    except NotFound:
+        return json_response({"error": "not_found", "reason": "missing_rev"}, status=409)
     return created(request, await database.remove_attachment(doc_id, name, rev), status=200)

@@ -111,8 +111,9 @@ class Authentication:
     ) -> tuple[User | Anonymous, str | None, str | None]:
         """The principal, how it showed itself, and a cookie to send along."""
         authorization = headers.get(b"authorization")
-        if authorization is not None:
-            name, password = _basic(authorization)
+        basic = None if authorization is None else _basic(authorization)
+        if basic is not None:
+            name, password = basic
             account = await self.check(name, password, _address(scope))
             return User(name, account.roles), "default", None
         cookie = _cookie(headers.get(b"cookie", b""))
@@ -223,21 +224,35 @@ class Authentication:
     async def log_in(self, request: Request) -> Response:
         """``POST /_session`` with a name and a password, as JSON or as a form."""
         name, password = await _credentials(request)
-        account = await self.check(name, password, _address(request.scope))
+        try:
+            account = await self.check(name, password, _address(request.scope))
+        except Unauthorized as error:
+            failing = _own_path(request.params.text("fail"))
+            if failing is None:
+                raise
+            return json_response(error.as_json(), status=302, headers=[_location(request, failing)])
         headers = [header("set-cookie", self._issue(name, account, request.scope))]
         body = {"ok": True, "name": name, "roles": sorted(account.roles)}
-        following = request.params.text("next")
-        # Only a path of this server: anything else would let a link send a user on to another one.
-        if following is not None and following.startswith("/") and not following.startswith(("//", "/\\")):
-            return json_response(
-                body, status=302, headers=[*headers, header("location", request.url() + following[1:])]
-            )
+        following = _own_path(request.params.text("next"))
+        if following is not None:
+            return json_response(body, status=302, headers=[*headers, _location(request, following)])
         return json_response(body, headers=headers)
 
     async def log_out(self, request: Request) -> Response:
         """``DELETE /_session``: the browser forgets the cookie."""
         secure = request.scope.get("scheme") == "https"
         return json_response({"ok": True}, headers=[header("set-cookie", sessions.header("", secure=secure))])
+
+
+def _own_path(path: str | None) -> str | None:
+    """A path of this server: anything else would let a link send a user on to another one."""
+    if path is None or not path.startswith("/") or path.startswith(("//", "/\\")):
+        return None
+    return path
+
+
+def _location(request: Request, path: str) -> Header:
+    return header("location", request.url() + path[1:])
 
 
 async def _credentials(request: Request) -> tuple[str, str]:
@@ -255,17 +270,19 @@ async def _credentials(request: Request) -> tuple[str, str]:
     return name, password
 
 
-def _basic(value: bytes) -> tuple[str, str]:
+def _basic(value: bytes) -> tuple[str, str] | None:
+    """Name and password. As in CouchDB, another scheme is somebody else's business, and ``_:_`` is nobody: a browser
+    forgets a password by it."""
     scheme, _, encoded = value.partition(b" ")
     if scheme.lower() != b"basic":
-        raise BadRequest("Authorization header is invalid: only Basic is understood.")
+        return None
     try:
         name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
     except (binascii.Error, UnicodeDecodeError):
         raise BadRequest("Authorization header has invalid base64 value") from None
     if not colon:
         raise BadRequest("Authorization header has no password")
-    return name, password
+    return None if (name, password) == ("_", "_") else (name, password)
 
 
 def _cookie(value: bytes) -> str | None:

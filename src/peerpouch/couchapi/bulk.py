@@ -9,7 +9,7 @@ from typing import Any
 
 from peerpouch.core import jsonio
 from peerpouch.core.multipart import closing
-from peerpouch.couchapi.checks import check_document, check_rev, check_revs
+from peerpouch.couchapi.checks import check_document, check_id, check_rev, check_revs
 from peerpouch.couchapi.exporting import export
 from peerpouch.couchapi.multipart import revision_part
 from peerpouch.couchapi.requests import Request
@@ -30,7 +30,12 @@ async def bulk_docs(request: Request) -> Response:
     new_edits = body.get("new_edits", True)
     if not isinstance(new_edits, bool):
         raise BadRequest("`new_edits` parameter must be a boolean.")
+    if body.get("all_or_nothing"):
+        refusal = {"error": "not_implemented", "reason": "all_or_nothing is not supported"}
+        return json_response([refusal for _ in docs], status=417)
     docs = [check_document(doc) for doc in docs]
+    for doc in docs:
+        check_id(doc)
     database = await request.database()
     results = await database.bulk_docs(docs, new_edits=new_edits) if docs else []
     if new_edits:

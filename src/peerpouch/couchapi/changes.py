@@ -96,8 +96,11 @@ def _heartbeat(params: Params) -> float | None:
         return None
     try:
         milliseconds = params.integer("heartbeat", least=1)
-    except InvalidQuery:
-        raise BadRequest("The heartbeat value should be a positive integer (in milliseconds).") from None
+    except InvalidQuery as error:
+        if "non-negative" in error.reason or "positive" in error.reason:
+            raise BadRequest("The heartbeat value should be a positive integer (in milliseconds).") from None
+        reason = "Invalid heartbeat value. Expecting a positive integer value (in milliseconds)."
+        raise BadRequest(reason) from None
     return None if milliseconds is None else milliseconds / 1000
 
 

@@ -6,7 +6,7 @@ import binascii
 import re
 from typing import Any
 
-from peerpouch.errors import BadRequest
+from peerpouch.errors import BadRequest, InvalidDocumentId
 from peerpouch.ports import Document
 
 _REVISION = re.compile(r"[0-9]{1,15}-[^\s]{1,200}")
@@ -43,11 +43,26 @@ def _check_entry(name: str, entry: Any) -> Any:
 
 def _decode(data: str, name: str) -> bytes:
     for text in (data, "".join(data.split())):  # line breaks are rare, so they are looked for last
+        if len(text) % 4:
+            continue  # which the decoder takes when the excess is padding
         try:
             return binascii.a2b_base64(text, strict_mode=True) if text else b""
         except ValueError:
             continue
     raise BadRequest(f"The data of the attachment {name!r} are not valid base64")
+
+
+def check_id(doc: Document) -> None:
+    """Check the id of a document among many, as CouchDB does: one that no document can have fails the whole request.
+
+    Raises:
+        InvalidDocumentId
+    """
+    doc_id = doc.get("_id")
+    if "_id" in doc and not isinstance(doc_id, str):
+        raise InvalidDocumentId("Document id must be a string")
+    if isinstance(doc_id, str) and doc_id.startswith("_") and not doc_id.startswith(("_design/", "_local/")):
+        raise InvalidDocumentId("Only reserved document ids may start with underscore.")
 
 
 def check_revs(value: dict[str, Any]) -> dict[str, list[str]]:

@@ -7,9 +7,12 @@ from peerpouch.couchapi.documents import created
 from peerpouch.couchapi.requests import Request
 from peerpouch.couchapi.responses import Response, header, json_response
 from peerpouch.couchapi.server import describe
-from peerpouch.errors import BadRequest, NotSupported
+from peerpouch.errors import BadRequest, NotFound
+from peerpouch.ports import Database
 
 _OK = {"ok": True}
+
+_PURGED_INFOS = "_local/peerpouch-purged-infos"
 
 MAX_PURGED_DOCUMENTS = 100
 MAX_PURGED_REVISIONS = 1000
@@ -25,7 +28,7 @@ async def create(request: Request) -> Response:
 async def delete(request: Request) -> Response:
     if "rev" in request.params:
         raise BadRequest(
-            "You tried to DELETE a database with a ?rev= parameter. Did you mean to DELETE a document instead?"
+            "You tried to DELETE a database with a ?=rev parameter. Did you mean to DELETE a document instead?"
         )
     await request.registry.delete(request.values["db"], request.principal)
     return json_response(_OK)
@@ -67,14 +70,32 @@ async def put_revs_limit(request: Request) -> Response:
 
 
 async def get_purged_infos_limit(request: Request) -> Response:
-    """CouchDB keeps this many purges for its own replicas and indexes; here indexes take part in the purge itself."""
-    await request.database()
-    return json_response(1000)
+    """CouchDB keeps this many purges for its own replicas and indexes. Here indexes take part in the purge itself, so
+    the number is only remembered."""
+    try:
+        kept = await (await request.database()).get(_PURGED_INFOS)
+    except NotFound:
+        return json_response(1000)
+    return json_response(kept["limit"])
 
 
 async def put_purged_infos_limit(request: Request) -> Response:
-    await request.database()
-    raise NotSupported("A purge is complete at once here: there are no purge infos whose number could be limited.")
+    limit = await request.json()
+    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        raise BadRequest("`purged_infos_limit` must be positive integer")
+    database = await request.database()
+    await _only_admins(database)
+    try:
+        doc = await database.get(_PURGED_INFOS)
+    except NotFound:
+        doc = {"_id": _PURGED_INFOS}
+    await database.put({**doc, "limit": limit})
+    return json_response(_OK)
+
+
+async def _only_admins(database: Database) -> None:
+    # Purging nothing is refused to whom purging is.
+    await database.purge({})
 
 
 async def compact(request: Request) -> Response:

@@ -14,6 +14,8 @@ from peerpouch.couchapi.responses import Header, Response, Stream, error_fields,
 from peerpouch.errors import BadRequest, Conflict, NotFound
 from peerpouch.ports import Database, Document, RevisionResult, WriteFailure, Written
 
+_TWO_REVS = "Document rev and etag have different values"
+
 _TELLING = ("revs_info", "conflicts", "deleted_conflicts", "local_seq")
 
 
@@ -24,16 +26,24 @@ def document_id(request: Request) -> str:
         return "_design/" + values["design"]
     if "local" in values:
         return "_local/" + values["local"]
+    if values["doc"] in ("_local", "_local/"):
+        raise BadRequest("Invalid _local document id.")
     return values["doc"]
 
 
-def created(request: Request, written: Written, *, status: int = 201) -> Response:
-    """The response to a write. With ``batch=ok`` it is 202, though the write is on disk already."""
+def created(request: Request, written: Written, *, status: int = 201, attachment: str | None = None) -> Response:
+    """The response to a write; of an attachment, if one is named.
+
+    With ``batch=ok`` it is 202, though the write is on disk already.
+    """
     if status == 201 and request.params.text("batch") == "ok":
         status = 202
     headers: list[Header] = [etag(written.rev)]
     if status != 200:
-        headers.append(header("location", request.url(request.values["db"], *written.id.split("/", _slashes(written)))))
+        path = [request.values["db"], *written.id.split("/", _slashes(written))]
+        if attachment is not None:
+            path += attachment.split("/")
+        headers.append(header("location", request.url(*path)))
     return json_response({"ok": True, "id": written.id, "rev": written.rev}, status=status, headers=headers)
 
 
@@ -52,7 +62,7 @@ def revision(request: Request) -> str | None:
     if matched is not None:
         matched = matched.strip().removeprefix("W/").strip('"')
         if asked is not None and asked != matched:
-            raise BadRequest("Document rev and etag have different values.")
+            raise BadRequest(_TWO_REVS)
         asked = matched
     return None if asked is None else check_rev(asked)
 
@@ -142,13 +152,16 @@ async def put(request: Request) -> Response:
     if content_type.strip().lower().startswith("multipart/related"):
         written = await put_multipart(request, database, doc_id, rev=rev, new_edits=new_edits)
     else:
-        doc = address(check_document(await request.json()), doc_id, rev)
+        doc = address(check_document(await request.json()), doc_id, rev, asked="rev" in request.params)
         written = await write(database, doc, new_edits=new_edits)
     return created(request, written)
 
 
-def address(doc: Document, doc_id: str, rev: str | None) -> Document:
+def address(doc: Document, doc_id: str, rev: str | None, *, asked: bool = True) -> Document:
     """Give a document of a body the id of the URL, and the revision of the query or header.
+
+    Args:
+        asked: Whether the revision is from the query, and not from the header.
 
     Raises:
         BadRequest: when the body has another revision.
@@ -156,7 +169,9 @@ def address(doc: Document, doc_id: str, rev: str | None) -> Document:
     doc["_id"] = doc_id
     if rev is not None:
         if doc.get("_rev", rev) != rev:
-            raise BadRequest("Document rev from request body and query string have different values")
+            raise BadRequest(
+                "Document rev from request body and query string have different values" if asked else _TWO_REVS
+            )
         doc["_rev"] = rev
     return doc
 

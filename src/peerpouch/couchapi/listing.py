@@ -11,7 +11,7 @@ from peerpouch.couchapi.exporting import export
 from peerpouch.couchapi.params import Params
 from peerpouch.couchapi.requests import Request
 from peerpouch.couchapi.responses import Stream, json_stream
-from peerpouch.errors import BadRequest, InvalidQuery
+from peerpouch.errors import BadRequest, InvalidQuery, NotFound
 from peerpouch.ports import AllDocs, AllDocsRow, Database
 
 Listing = Callable[[Database, Params], AllDocs]
@@ -70,7 +70,7 @@ async def _queries(request: Request, listing: Listing) -> Stream:
     if not isinstance(queries, list) or not all(isinstance(query, dict) for query in queries):
         raise BadRequest("POST body must include `queries` parameter.")
     database = await request.database()
-    asked = [request.params.with_body(query) for query in queries]
+    asked = [request.params.with_query(query) for query in queries]
     listings = [listing(database, params) for params in asked]
 
     async def body() -> AsyncGenerator[bytes, None]:
@@ -116,7 +116,7 @@ def encode_rows(page: list[AllDocsRow], encoding_info: bool) -> bytes:
 
 
 def _documents(database: Database, params: Params) -> AllDocs:
-    keys = params.strings("keys")
+    keys = _keys(params)
     options: dict[str, Any] = {}
     if keys is not None:
         options["keys"] = keys
@@ -128,7 +128,49 @@ def _documents(database: Database, params: Params) -> AllDocs:
     options.setdefault("limit", params.integer("limit"))
     for name in ("descending", "include_docs", "conflicts", "attachments", "update_seq"):
         options[name] = params.boolean(name)
+    if keys is not None and any(not isinstance(key, str) or key.startswith("_local/") for key in keys):
+        return _mixed(database, keys, options)
     return database.all_docs(**options)
+
+
+def _keys(params: Params) -> list[Any] | None:
+    keys = params.json("keys")
+    if keys is not None and not isinstance(keys, list):
+        raise BadRequest("`keys` body member must be an array.")
+    return keys
+
+
+def _mixed(database: Database, keys: list[Any], options: dict[str, Any]) -> AllDocs:
+    """Rows for keys of which some are of ``_local`` documents, which no listing has, or no ids at all."""
+    skip, limit = options.pop("skip") or 0, options.pop("limit")
+    asked = keys[::-1] if options.pop("descending") else keys
+    asked = asked[skip:] if limit is None else asked[skip : skip + limit]
+    options["keys"] = [key for key in asked if isinstance(key, str) and not key.startswith("_local/")]
+    listed = database.all_docs(**options)
+
+    async def pages() -> AsyncGenerator[list[AllDocsRow], None]:
+        async with listed:
+            rows = aiter(listed)
+            for key in asked:
+                if not isinstance(key, str):
+                    yield [{"key": key, "error": "not_found"}]
+                elif key.startswith("_local/"):
+                    yield [await _local_row(database, key, include_docs=options["include_docs"])]
+                else:
+                    yield [await anext(rows)]
+
+    return AllDocs(listed.head, pages)
+
+
+async def _local_row(database: Database, doc_id: str, *, include_docs: bool) -> AllDocsRow:
+    try:
+        doc = await database.get(doc_id)
+    except NotFound:
+        return {"key": doc_id, "error": "not_found"}
+    row: AllDocsRow = {"id": doc_id, "key": doc_id, "value": {"rev": doc["_rev"]}}
+    if include_docs:
+        row["doc"] = doc
+    return row
 
 
 def _range(params: Params) -> dict[str, Any]:
@@ -178,11 +220,14 @@ def _designs(database: Database, params: Params) -> AllDocs:
 def _locals(database: Database, params: Params) -> AllDocs:
     """``_local`` documents are few, so the options are applied to the rows as they pass."""
     source = database.local_docs(include_docs=params.boolean("include_docs"))
-    keys = params.strings("keys")
-    asked = _range(params) if keys is None else {}
-    if params.boolean("descending") or keys is not None:
-        raise InvalidQuery("`descending` and `keys` are not supported for local documents.")
-    first, last = asked.get("startkey", ""), asked.get("endkey")
+    descending = params.boolean("descending")
+    keys = _keys(params)
+    if keys is not None:
+        skip, limit = params.integer("skip", 0), params.integer("limit")
+        options = {"skip": skip, "limit": limit, "descending": descending}
+        return _mixed(database, keys, {**options, "include_docs": params.boolean("include_docs")})
+    asked = _range(params)
+    first, last = asked.get("startkey"), asked.get("endkey")
     inclusive = asked.get("inclusive_end", True)
     skip = params.integer("skip", 0) or 0
     limit = asked.get("limit", params.integer("limit"))
@@ -190,11 +235,9 @@ def _locals(database: Database, params: Params) -> AllDocs:
     async def pages() -> AsyncGenerator[list[AllDocsRow], None]:
         passed = given = 0
         async with aclosing(source):
-            async for page in source.pages():
+            async for page in _whole(source) if descending else source.pages():
                 rows = [
-                    row
-                    for row in page
-                    if row["key"] >= first and (last is None or row["key"] < last or (inclusive and row["key"] == last))
+                    row for row in page if _between(row["key"], first, last, inclusive=inclusive, descending=descending)
                 ]
                 drop = min(len(rows), skip - passed)
                 passed += drop
@@ -203,3 +246,15 @@ def _locals(database: Database, params: Params) -> AllDocs:
                 yield rows
 
     return AllDocs(source.head, pages)
+
+
+async def _whole(source: AllDocs) -> AsyncGenerator[list[AllDocsRow], None]:
+    """All rows, the last one first."""
+    yield [row async for row in source][::-1]
+
+
+def _between(key: str, first: str | None, last: str | None, *, inclusive: bool, descending: bool) -> bool:
+    low, high = (last, first) if descending else (first, last)
+    if not inclusive and key == last:
+        return False
+    return (low is None or key >= low) and (high is None or key <= high)

@@ -61,14 +61,18 @@ class Params:
 
     def __init__(self, query: Mapping[str, str], body: Mapping[str, Any] | None = None) -> None:
         self._query = query
-        self._body = body or {}
+        self._body = {} if body is None else body
 
     def __contains__(self, name: str) -> bool:
         return name in self._body or name in self._query
 
     def with_body(self, body: Mapping[str, Any]) -> Params:
-        """The same query with the options of a body."""
-        return Params(self._query, body)
+        """The same query with the options of a body; what the query says comes first."""
+        return Params(self._query, {name: value for name, value in body.items() if name not in self._query})
+
+    def with_query(self, query: Mapping[str, Any]) -> Params:
+        """One of several queries of a body; what it says comes first."""
+        return Params(self._query, query)
 
     def raw_query(self) -> dict[str, str]:
         """The query's parameters as they are, which functions of design documents may read."""

@@ -185,7 +185,7 @@ async def view_queries(request: Request) -> Stream:
     if not isinstance(queries, list) or not all(isinstance(query, dict) for query in queries):
         raise BadRequest("POST body must include `queries` parameter.")
     database = await request.database()
-    asked = [request.params.with_body(query) for query in queries]
+    asked = [request.params.with_query(query) for query in queries]
     results = [await _query(database, request, params) for params in asked]
 
     async def body() -> AsyncGenerator[bytes, None]:

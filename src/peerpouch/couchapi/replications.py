@@ -12,7 +12,7 @@ from peerpouch.core.security import NOT_SERVER_ADMIN
 from peerpouch.couchapi.requests import Request
 from peerpouch.couchapi.responses import Response, json_response
 from peerpouch.couchapi.routing import Access, Route
-from peerpouch.errors import NotFound, Unauthorized
+from peerpouch.errors import DatabaseNotFound, NotFound, Unauthorized
 from peerpouch.ports import Owner, User
 
 
@@ -68,7 +68,12 @@ class ReplicationRoutes:
     async def replicate(self, request: Request) -> Response:
         user = require_admin(request)
         request.require_json()
-        status, answer = await self._replications.replicate(await request.json_object(), user)
+        body = await request.json_object()
+        try:
+            status, answer = await self._replications.replicate(body, user)
+        except DatabaseNotFound as error:
+            # The name that CouchDB's replicator has for it.
+            return json_response({"error": "db_not_found", "reason": error.reason}, status=404)
         return json_response(answer, status=status)
 
     async def active_tasks(self, request: Request) -> Response:

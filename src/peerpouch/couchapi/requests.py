@@ -20,6 +20,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 # A gzip member, with its header (zlib's manual, inflateInit2: 16 is added to the window size).
 _GZIP = 16 + zlib.MAX_WBITS
+_METHODS = frozenset(("GET", "HEAD", "PUT", "DELETE", "COPY"))
+
 # What one step of decompression may give: bounds the memory that a bomb takes before the limit is noticed.
 _INFLATE_STEP = 256 * 1024
 
@@ -48,9 +50,13 @@ class Request:
 
     def __init__(self, scope: Scope, receive: Receive, registry: Registry, limits: Limits) -> None:
         self.scope = scope
+        self._headers: dict[bytes, bytes] | None = None
         self.registry = registry
         self.limits: Limits = scope.get("peerpouch.limits", limits)
         self.method: str = scope["method"]
+        if self.method == "POST":  # for clients that know no other methods, as CouchDB has it
+            override = (self.header(b"x-http-method-override") or "").strip().upper()
+            self.method = override if override in _METHODS else "POST"
         self.segments = split_path(scope)
         self.values: dict[str, str] = {}
         raw_query = scope.get("query_string", b"")
@@ -58,7 +64,6 @@ class Request:
             raise TooLarge("The query string is too long; send the parameters in the body of a POST.")
         self.params = Params(parse_query(raw_query) if raw_query else {})
         self._receive = receive
-        self._headers: dict[bytes, bytes] | None = None
         self._body: bytes | None = None
 
     @property

@@ -5,7 +5,18 @@ Sessions, users, replications and the server's own status are added to it by who
 
 from __future__ import annotations
 
-from peerpouch.couchapi import attachments, bulk, changes, databases, documents, listing, queries, server, updates
+from peerpouch.couchapi import (
+    attachments,
+    bulk,
+    changes,
+    databases,
+    documents,
+    forms,
+    listing,
+    queries,
+    server,
+    updates,
+)
 from peerpouch.couchapi.routing import Access, Handler, Route
 
 _SERVER = (
@@ -106,6 +117,7 @@ ROUTES: tuple[Route, ...] = (
     *_QUERIES,
     *_UPDATES,
     *_document("/{db}/{doc}", Access.WRITE),
+    Route("POST", "/{db}/{doc}", forms.post, Access.WRITE),
     *_document("/{db}/_design/{design}", Access.ADMIN),
     *_document("/{db}/_local/{local}", Access.CHECKPOINT),
     *_attachment("/{db}/{doc}/{attachment*}", Access.WRITE),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import secrets
 from importlib import metadata
 
+from peerpouch.core import jsonio
 from peerpouch.couchapi.requests import Request
-from peerpouch.couchapi.responses import Response, json_response
+from peerpouch.couchapi.responses import JSON_TYPE, Response, etag, json_response
 from peerpouch.errors import BadRequest, NotFound, PeerPouchError
 
 COUCHDB_VERSION = "3.4.0"
@@ -34,8 +35,15 @@ async def uuids(request: Request) -> Response:
     count = request.params.integer("count", 1) or 0
     if count > request.limits.uuids:
         raise BadRequest("count parameter too large")
-    headers = [(b"pragma", b"no-cache"), (b"expires", b"Fri, 01 Jan 1990 00:00:00 GMT")]
-    return json_response({"uuids": [secrets.token_hex(16) for _ in range(count)]}, headers=headers)
+    made = sorted(secrets.token_hex(16) for _ in range(count))  # inserted in order they are appended to indexes
+    headers = (
+        JSON_TYPE,
+        (b"cache-control", b"must-revalidate, no-cache"),
+        (b"pragma", b"no-cache"),
+        (b"expires", b"Fri, 01 Jan 1990 00:00:00 GMT"),
+        etag(secrets.token_hex(12)),
+    )
+    return Response(jsonio.dumps({"uuids": made}) + b"\n", headers=headers)
 
 
 async def all_dbs(request: Request) -> Response:

@@ -199,11 +199,20 @@ class FolderRegistry(Registry):
 
     def _gate(self, name: str, entry: _Entry, principal: Principal, access: UserAccess) -> UserGate:
         database = _opened(entry)
-        if name == USERS:
-            return UsersGate(database, principal, access, name=name, hash_password=hash_password)
 
         async def changed() -> None:
             await self._security_changed(name, entry)
+
+        if name == USERS:
+            return UsersGate(
+                database,
+                principal,
+                access,
+                name=name,
+                hash_password=hash_password,
+                sign_up=access.member,
+                on_security=changed,
+            )
 
         return UserGate(database, principal, access, name=name, on_security=changed)
 
@@ -398,9 +407,12 @@ async def _access_of(name: str, database: Database, principal: Principal) -> Use
     who = _who(principal)
     if ADMIN_ROLE in who.roles:
         return UserAccess(admin=True)
-    if name == USERS:
-        return UserAccess(anonymous=not who.name)  # the gate knows what of it a user may see
-    return security.access_of(await database.get_security(), who.name or None, who.roles)
+    try:
+        return security.access_of(await database.get_security(), who.name or None, who.roles)
+    except (Unauthorized, Forbidden):
+        if name != USERS:
+            raise
+        return UserAccess(anonymous=not who.name, member=False)  # the gate knows what of it everybody may see
 
 
 def _who(principal: Principal) -> User:

@@ -288,7 +288,7 @@ class Documents(ABC):
         """Write a revision without this attachment."""
         doc = await self.get(doc_id, rev=rev)
         if doc.get("_attachments", {}).pop(name, None) is None:
-            raise NotFound(f"Document {doc_id!r} has no attachment {name!r}.")
+            raise NotFound("Document is missing attachment")
         return await self.put(doc)
 
     async def __aenter__(self) -> Self:

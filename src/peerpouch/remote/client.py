@@ -32,6 +32,9 @@ MAX_ANSWER = 64 * 1024 * 1024
 MAX_SINGLE = 1024 * 1024 * 1024
 """Bytes of an answer that holds one document, its inline attachments included: it can't be asked for in pieces."""
 
+MAX_RETRY_AFTER = 600
+"""Seconds that a server can make us wait before we try again."""
+
 _MAX_ERROR = 64 * 1024
 _JSON_HEADERS = {"accept": "application/json", "accept-encoding": "gzip"}
 
@@ -206,6 +209,13 @@ class Client:
         await response.aclose()
 
     async def _error(self, response: Response) -> PeerPouchError:
+        error = await self._told(response)
+        after = response.headers.get("retry-after", "").strip()
+        if response.status_code in (429, 503) and after.isdecimal():  # a date is not looked at: it needs both clocks
+            error.retry_after = float(min(int(after), MAX_RETRY_AFTER))
+        return error
+
+    async def _told(self, response: Response) -> PeerPouchError:
         status = response.status_code
         if status < 400:
             where = response.headers.get("location", "nowhere")

@@ -14,7 +14,7 @@ from typing import Any
 
 from peerpouch.core import jsonio
 from peerpouch.core.multipart import closing, part_head
-from peerpouch.errors import InvalidDocument, PeerPouchError, ProtocolError, TooLarge
+from peerpouch.errors import BadRequest, InvalidDocument, InvalidDocumentId, PeerPouchError, ProtocolError, TooLarge
 from peerpouch.ports import Attachment, Document, WriteFailure, WriteResult, Written
 from peerpouch.remote.client import Client, document_path, error_of
 from peerpouch.remote.values import revision_of
@@ -114,8 +114,9 @@ class _Batch:
         body = b'{"docs":[' + b",".join(encoded) + (b"]}" if self._new_edits else b'],"new_edits":false}')
         try:
             rows = await self._client.json("POST", "/_bulk_docs", body=body)
-        except TooLarge as error:
-            # One document that is too large makes a server refuse all of them. Nothing was written.
+        except (TooLarge, BadRequest) as error:
+            # One document that is too large, or has an id or a field that none may have, makes a server refuse all of
+            # them. Nothing was written.
             if len(docs) == 1:
                 rev = None if self._new_edits else revision_of(docs[0])
                 return [WriteFailure(_id_of(docs[0]), error, rev)]
@@ -159,6 +160,8 @@ def _written(row: Mapping[str, Any], doc: Document) -> Written:
 async def _put(client: Client, doc: Document, *, new_edits: bool) -> WriteResult:
     doc_id = _id_of(doc)
     rev = None if new_edits else revision_of(doc)
+    if doc_id == "_local/":  # which a server takes for a path of its own
+        return WriteFailure(doc_id, InvalidDocumentId("Only reserved document ids may start with underscore."), rev)
     try:
         content, headers = _related(doc)
         params = {} if new_edits else {"new_edits": "false"}

@@ -145,7 +145,8 @@ class PipelinedReplication(Replication):
                 failures = 1 if moved else failures + 1
                 self._meter.error = error
                 self._meter.enter("waiting")
-            await self._pause(plan.backoff(failures, self._chance()))
+                asked = error.retry_after or 0.0
+            await self._pause(max(asked, plan.backoff(failures, self._chance())))
 
     async def _attempt(self) -> None:
         ids = await asyncio.gather(self._source.id(), self._target.id())

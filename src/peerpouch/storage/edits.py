@@ -149,7 +149,7 @@ def check_id(doc_id: Any) -> str:
         InvalidDocumentId
     """
     if type(doc_id) is not str:
-        raise InvalidDocumentId(f"A document id must be text, not {type(doc_id).__name__}.")
+        raise InvalidDocumentId("Document id must be a string")
     if not doc_id:
         raise InvalidDocumentId("A document id must not be empty.")
     if doc_id[0] == "_":

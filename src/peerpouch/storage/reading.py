@@ -244,7 +244,7 @@ def find_attachment(connection: apsw.Connection, doc_id: str, name: str, rev: st
         (row[0], rev or row[1], name),
     )
     if found is None:
-        raise NotFound(f"Document {doc_id!r} has no attachment {name!r}.")
+        raise NotFound("Document is missing attachment")
     return found
 
 

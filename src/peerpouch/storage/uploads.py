@@ -103,8 +103,10 @@ class Intake:
         if type(name) is str and len(name.encode(errors="replace")) > MAX_NAME:
             raise InvalidDocument(f"The name of an attachment has at most {MAX_NAME:,} bytes; {name[:20]!r}… has more.")
         where = f"Attachment {name!r} of document {doc_id!r}"
-        if type(name) is not str or not name or name.startswith("_"):
-            raise InvalidDocument(f"{where}: its name must be text that does not start with an underscore.")
+        if type(name) is not str or not name:
+            raise InvalidDocument(f"{where}: its name must be text.")
+        if name.startswith("_"):
+            raise BadRequest(f"Attachment name {name!r} starts with prohibited character '_'")
         if type(item) is not dict:
             raise InvalidDocument(f"{where} must be an object.")
         revpos = item.get("revpos")

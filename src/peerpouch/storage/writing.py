@@ -343,9 +343,10 @@ class _BatchWriter:
             self.connection,
             "SELECT a.content, a.content_type, a.digest, a.revpos, a.length, a.encoding, a.encoded_length, c.sha256 "
             "FROM attachments a JOIN contents c USING (content) "
-            "WHERE a.key = ?1 AND a.name = ?2 AND (?3 IS NULL OR a.digest = ?3) "
+            "WHERE a.key = ?1 AND a.name = ?2 AND (?3 IS NULL OR a.digest = ?3) AND (?6 IS NULL OR a.revpos = ?6) "
             "ORDER BY a.rev = ?4 DESC, a.rev = ?5 DESC, a.revpos DESC LIMIT 1",
-            (head[2], name, digest, edit.parent, head[3]),
+            # An edit of a document says of what is kept where it came from; a copy of one may come from elsewhere.
+            (head[2], name, digest, edit.parent, head[3], revpos if edit.rev is None else None),
         )
         if row is None:
             raise missing

@@ -17,6 +17,9 @@ _TIMEOUT = {"connect": 10.0, "read": 90.0, "write": 60.0, "pool": 60.0}
 #: A replication has ten requests going and a live feed; several may share one exchange. CouchDB takes 2,048.
 _LIMITS = httpx2.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=30.0)
 
+#: Requests made for one, at most: a server that sends from http to https, and from there to a path, needs three.
+_REDIRECTIONS = 6
+
 #: Seconds. When a machine changes its network, or a router forgets a connection, this does not end: it falls silent.
 #: What was sent and is not acknowledged for so long is lost, and a connection that is idle is asked whether it lives.
 #: Short enough for a live feed and for whoever waits for an answer, and longer than a phone's change of cells.
@@ -65,15 +68,57 @@ class NetworkExchange(Exchange):
         )
 
     async def handle_async_request(self, request: Request) -> Response:
-        """Send a request; returns when the response's head is there.
+        """Send a request; returns when the response's head is there. Redirections are followed where that is safe.
 
         Raises:
             ConnectionFailed: The server can't be reached or broke off.
             DeadlineExceeded: A time limit ran out.
-            ProtocolError: What came is not HTTP.
+            ProtocolError: What came is not HTTP, or leads in circles.
         """
-        url = request.url
-        ours = (url.scheme, url.host, url.port) == self._origin
+        for _ in range(_REDIRECTIONS):
+            response = await self._send(request)
+            following = self._redirected(request, response)
+            if following is None:
+                return response
+            await response.aclose()
+            request = following
+        raise ProtocolError(f"{self.url} leads from one address to the next without end.")
+
+    def _redirected(self, request: Request, response: Response) -> Request | None:
+        """The request to make instead, if the response is a redirection that may be followed.
+
+        What is not only read goes on to another address only where the server says that it is the same there (307 and
+        308), and the body can be sent again.
+        """
+        location = response.headers.get("location")
+        status = response.status_code
+        reading = request.method in ("GET", "HEAD")
+        if location is None or status not in ((301, 302, 303, 307, 308) if reading else (307, 308)):
+            return None
+        if not isinstance(request.stream, httpx2.ByteStream):
+            return None
+        try:
+            url = request.url.join(location)
+        except httpx2.InvalidURL:
+            return None
+        if url.scheme not in ("http", "https") or (request.url.scheme == "https" and url.scheme == "http"):
+            return None
+        headers = request.headers.copy()
+        headers["host"] = url.netloc.decode("ascii")
+        if not self._is_ours(url):
+            for name in ("authorization", "cookie"):
+                headers.pop(name, None)
+        return Request(request.method, url, headers=headers, stream=request.stream, extensions=request.extensions)
+
+    def _is_ours(self, url: httpx2.URL) -> bool:
+        """Whether credentials may be sent there: to the same server, or to it by HTTPS."""
+        scheme, host, port = self._origin
+        if (url.scheme, url.host, url.port) == self._origin:
+            return True
+        return (scheme, url.scheme) == ("http", "https") and host == url.host and (port, url.port) == (None, None)
+
+    async def _send(self, request: Request) -> Response:
+        ours = self._is_ours(request.url)
         if ours and self._authorization is not None and "authorization" not in request.headers:
             request.headers["authorization"] = self._authorization
         request.extensions.setdefault("timeout", _TIMEOUT)
