@@ -16,6 +16,7 @@ import peerpouch
 from peerpouch.couchapi import front
 from peerpouch.errors import BadRequest
 from peerpouch.node.folder import FolderRegistry
+from peerpouch.storage import Storage
 
 LIMIT = 30.0
 AUTH = ("root", "secret")
@@ -367,3 +368,27 @@ async def _up_to_content(lines: AsyncIterator[str]) -> AsyncIterator[str]:
         yield line
         if line:
             return
+
+
+async def test_active_tasks_tell_how_far_an_index_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with peerpouch.Server(tmp_path / "data", port=0) as server, httpx2.AsyncClient(base_url=server.url) as client:
+        await client.put("/db")
+        await client.post("/db/_bulk_docs", json={"docs": [{"_id": f"{n:04}", "n": n} for n in range(2500)]})
+        await client.post("/db/_index", json={"index": {"fields": ["n"]}, "ddoc": "by-n"})
+        told: list[dict[str, object]] = []
+        original = Storage.update_index
+
+        async def update_index(self: Storage, *arguments: Any, **options: Any) -> bool:
+            told.extend((await client.get("/_active_tasks")).json())
+            return await original(self, *arguments, **options)
+
+        monkeypatch.setattr(Storage, "update_index", update_index)
+        assert len((await client.post("/db/_find", json={"selector": {"n": {"$lt": 5}}})).json()["docs"]) == 5
+        assert [(task["type"], task["database"], task["design_document"]) for task in told] == [
+            ("indexer", "db", "_design/by-n")
+        ] * 2
+        assert [(task["changes_done"], task["total_changes"], task["progress"]) for task in told] == [
+            (0, 2501, 0),
+            (2000, 2501, 79),
+        ]
+        assert (await client.get("/_active_tasks")).json() == []

@@ -40,7 +40,7 @@ async def opened(*docs: dict[str, Any], path: str = ":memory:", seconds: float =
     database = await open_file(path)
     await database.bulk_docs(docs)
     database.known_as = "birds"
-    database.validate(QuickJSBlockingRunner(seconds=seconds))
+    await database.validate(QuickJSBlockingRunner(seconds=seconds))
     return database
 
 
@@ -253,3 +253,20 @@ async def test_open_validates_when_asked(tmp_path: Path) -> None:
             await database.put({"_id": "a"})
     async with peerpouch.open(path) as database:
         await database.put({"_id": "a"})
+
+
+def started(database: LocalDatabase) -> bool:
+    """Whether the worker of its functions runs."""
+    runner = database._guard_runner
+    assert isinstance(runner, QuickJSBlockingRunner)
+    return runner._process is not None
+
+
+async def test_the_worker_is_there_before_the_first_write_that_needs_it() -> None:
+    async with await opened() as database:
+        await database.put({"_id": "plain"})
+        assert not started(database)
+        await database.put(design(NAMED))
+        assert started(database)
+    async with await opened(design(NAMED)) as database:
+        assert started(database)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 from peerpouch.access.leaves import LeafReader, with_conflicts
 from peerpouch.access.selection import END, Selection, numbered, read_summary
@@ -28,6 +28,22 @@ _PAGE: Final = 200
 """Changes of a page at most when they come with documents, which are held in memory together."""
 
 
+_TOGETHER: Final = 50
+"""Documents that a selector is tried on in one turn of a thread, and that are held in memory for it."""
+
+
+class _Shown(NamedTuple):
+    """A document of a page: its row, its visible leaves, and what is shown of the first."""
+
+    row: IndexRow
+    leaves: list[Document]
+    doc: Document
+
+
+def _is_design(doc: Document) -> bool:
+    return str(doc["_id"]).startswith("_design/")
+
+
 @dataclass(frozen=True, slots=True)
 class FeedRequest:
     """What ``changes`` was asked for; see :meth:`peerpouch.ports.Documents.changes`."""
@@ -42,6 +58,7 @@ class FeedRequest:
     attachments: AttachmentMode
     doc_ids: frozenset[str] | None
     accepts: Callable[[Document], bool] | None
+    matches: Callable[[Document], bool] | None
     heartbeat: float | None
     timeout: float | None
     size: int
@@ -71,20 +88,21 @@ class FeedRequest:
             raise BadRequest("limit must not be negative.")
         if live and descending:
             raise BadRequest("A live feed can't be descending.")
-        tests: list[Callable[[Document], bool]] = [] if selector is None else [compile_selector(selector)]
+        accepts: Callable[[Document], bool] | None = None
         if filter == "_design":
-            tests.append(lambda doc: str(doc["_id"]).startswith("_design/"))
+            accepts = _is_design
         elif callable(filter):
-            tests.append(filter)
+            accepts = filter
         elif filter is not None:
             raise Forbidden("Only a part of this database is shared with you: filter it by ids or a selector.")
-        needs_docs = include_docs or bool(tests)
+        needs_docs = include_docs or accepts is not None or selector is not None
         return cls(
             limit=None if limit is None else max(limit, 1),  # as in CouchDB, a limit of 0 means 1
             live=live,
             descending=descending,
             doc_ids=None if doc_ids is None else frozenset(doc_ids),
-            accepts=(lambda doc: all(test(doc) for test in tests)) if tests else None,
+            accepts=accepts,
+            matches=None if selector is None else compile_selector(selector),
             include_docs=include_docs,
             size=min(max(1, batch_size), _PAGE) if needs_docs else max(1, batch_size),
             **rest,
@@ -187,26 +205,42 @@ class _Feed:
         request = self._request
         if request.doc_ids is not None:
             rows = [row for row in rows if row.doc_id in request.doc_ids]
-        if not request.include_docs and request.accepts is None:
+        if not request.include_docs and request.accepts is None and request.matches is None:
             return [self._change(row, *read_summary(row.value or b"")) for row in rows]
         by_id = {row.doc_id: row for row in rows}
         changes: list[Change] = []
         async with aclosing(self._reader.many(list(by_id))) as found:
+            part: list[_Shown] = []
             async for doc_id, leaves, _ in found:
                 if not leaves:  # hidden since
                     continue
-                winner = leaves[0]
-                shown = {name: value for name, value in winner.items() if name != "_revisions"}
-                if request.accepts is not None and not request.accepts(dict(shown)):
-                    continue
-                change = self._change(by_id[doc_id], bool(winner.get("_deleted")), [leaf["_rev"] for leaf in leaves])
-                if request.include_docs:
-                    if request.attachments:
-                        shown = await self._reader.full(winner, request.attachments)
-                        shown.pop("_revisions", None)
-                    with_conflicts(shown, leaves, request.conflicts, False)
-                    change["doc"] = shown
-                changes.append(change)
+                shown = {name: value for name, value in leaves[0].items() if name != "_revisions"}
+                if request.accepts is None or request.accepts(dict(shown)):
+                    part.append(_Shown(by_id[doc_id], leaves, shown))
+                if len(part) == _TOGETHER:
+                    changes += await self._chosen(part)
+                    part = []
+            return changes + await self._chosen(part)
+
+    async def _chosen(self, part: list[_Shown]) -> list[Change]:
+        """The changes of those documents that the visitor's selector lets through."""
+        request, matches = self._request, self._request.matches
+        if matches is not None and part:
+            # In a thread: it is a stranger's, and may be costly.
+            verdicts = await asyncio.to_thread(lambda: [matches(item.doc) for item in part])
+            part = [item for item, verdict in zip(part, verdicts, strict=True) if verdict]
+        changes: list[Change] = []
+        for row, leaves, shown in part:
+            winner = leaves[0]
+            change = self._change(row, bool(winner.get("_deleted")), [leaf["_rev"] for leaf in leaves])
+            if request.include_docs:
+                doc = shown
+                if request.attachments:
+                    doc = await self._reader.full(winner, request.attachments)
+                    doc.pop("_revisions", None)
+                with_conflicts(doc, leaves, request.conflicts, False)
+                change["doc"] = doc
+            changes.append(change)
         return changes
 
     def _change(self, row: IndexRow, deleted: bool, revs: list[str]) -> Change:

@@ -1,4 +1,4 @@
-"""Jobs in the form of CouchDB's ``_replicate``, ``_active_tasks`` and ``_scheduler``."""
+"""Jobs, and indexes at work, in the form of CouchDB's ``_replicate``, ``_active_tasks`` and ``_scheduler``."""
 
 from __future__ import annotations
 
@@ -59,6 +59,22 @@ def active_task(job: Job, now: float) -> dict[str, Any]:
         "checkpoint_interval": 5000,
         "progress": None if pending is None else 100 if not pending else 100 * read // (read + pending),
         "started_on": int(job.started),
+        "updated_on": int(now),
+    }
+
+
+def indexer_task(database: str, design: str, done: int, total: int, started: float, now: float) -> dict[str, Any]:
+    """A row of ``_active_tasks`` for an index that is being brought up to date."""
+    return {
+        "type": "indexer",
+        "node": NODE,
+        "pid": "<0.0.0>",
+        "database": database,
+        "design_document": design,
+        "changes_done": done,
+        "total_changes": total,
+        "progress": 100 * done // total if total else 100,
+        "started_on": int(started),
         "updated_on": int(now),
     }
 

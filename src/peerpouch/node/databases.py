@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
 
+from peerpouch.errors import NotSupported
 from peerpouch.exchange import Exchange
 from peerpouch.identity.proofs import HubSession
 from peerpouch.js.blocking import QuickJSBlockingRunner
 from peerpouch.js.runner import QuickJSRunner
 from peerpouch.node.proving import ProvingExchange
-from peerpouch.ports import BlockingRunner, Clock, StandingGuard, SystemClock, acting_principal
+from peerpouch.ports import (
+    BlockingRunner,
+    Clock,
+    Document,
+    Guard,
+    StandingGuard,
+    SystemClock,
+    WriteResult,
+    acting_principal,
+)
 from peerpouch.query.stored import StoredQueries
 from peerpouch.query.validation import DocumentValidation
 from peerpouch.remote import RemoteDatabase
@@ -31,7 +43,7 @@ class LocalDatabase(StoredQueries, Storage):
     _validation: DocumentValidation | None = None
     _guard_runner: BlockingRunner | None = None
 
-    def validate(self, runner: BlockingRunner) -> None:
+    async def validate(self, runner: BlockingRunner) -> None:
         """From now on, let ``validate_doc_update`` of the database's design documents judge what is written through
         this object, by whomever.
 
@@ -40,6 +52,23 @@ class LocalDatabase(StoredQueries, Storage):
         """
         self._guard_runner = runner
         self._validation = DocumentValidation(runner, self.known_as or self.name)
+        listing = self.all_docs(startkey="_design/", endkey="_design0", include_docs=True)
+        await self._start_worker([doc async for row in listing if (doc := row.get("doc")) is not None])
+
+    async def _start_worker(self, design_docs: Sequence[Document]) -> None:
+        """Start the worker of these design documents' functions, so that it is there before a write needs it."""
+        if self._validation is not None:
+            with suppress(NotSupported):  # a write will say so
+                await asyncio.to_thread(self._validation.prepare, design_docs)
+
+    async def bulk_docs(
+        self, docs: Sequence[Document], *, new_edits: bool = True, guard: Guard | None = None
+    ) -> list[WriteResult]:
+        docs = list(docs)
+        results = await super().bulk_docs(docs, new_edits=new_edits, guard=guard)
+        if self._validation is not None and any("validate_doc_update" in doc for doc in docs):
+            await self._start_worker(docs)
+        return results
 
     def _standing_guard(self) -> StandingGuard | None:
         return None if self._validation is None else self._validation.guard_for(acting_principal())
@@ -84,7 +113,7 @@ async def open_file(
     database.function_runner = runner
     database.known_as = name
     if validate:
-        database.validate(QuickJSBlockingRunner())
+        await database.validate(QuickJSBlockingRunner())
     return database
 
 

@@ -41,6 +41,7 @@ from peerpouch.hub.public.visit import Visit
 from peerpouch.node.databases import LocalDatabase, open_file
 from peerpouch.node.settings import Settings
 from peerpouch.ports import Clock, Database, Owner, Principal, Registry, SystemClock, User, Visitor
+from peerpouch.query.indexer import Progress
 
 MAX_OPEN: Final = 64
 """Files open at once: with five connections of three descriptors each, what a process may open by default holds them
@@ -265,6 +266,12 @@ class FolderRegistry(Registry):
     def open_count(self) -> int:
         """Databases that are open."""
         return sum(entry.database is not None for entry in self._entries.values())
+
+    @property
+    def indexing(self) -> list[tuple[str, Progress]]:
+        """How far the indexes are that are being brought up to date, each with its database."""
+        opened = [(name, entry.database) for name, entry in self._entries.items()]
+        return [(name, index) for name, database in opened if database is not None for index in database.indexing]
 
     async def exists(self, name: str) -> bool:
         """Whether there is a database of this name."""

@@ -82,7 +82,10 @@ class Unattended:
     def active_tasks(self) -> list[dict[str, Any]]:
         """See :class:`~peerpouch.couchapi.replications.Replications`."""
         now = self._clock.now()
-        return [reports.active_task(job, now) for job in self.scheduler.jobs]
+        tasks = [reports.active_task(job, now) for job in self.scheduler.jobs]
+        for name, index in self._registry.indexing:
+            tasks.append(reports.indexer_task(name, index.design, index.done, index.total, index.started, now))
+        return tasks
 
     def scheduler_jobs(self) -> list[dict[str, Any]]:
         """See :class:`~peerpouch.couchapi.replications.Replications`."""

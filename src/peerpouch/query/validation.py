@@ -12,7 +12,7 @@ second that passes, so a function that is merely slow goes on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -85,6 +85,11 @@ class DocumentValidation:
             return lambda proposal: self._judge(proposal, functions, context, security)
 
         return make
+
+    def prepare(self, design_docs: Iterable[Document]) -> None:
+        """Start what runs the functions, if there are any; no write has to wait for it then. For a thread that may."""
+        if any(isinstance(doc.get("validate_doc_update"), str) for doc in design_docs):
+            self._runner.prepare()
 
     def _find(self, design_docs: Sequence[Document]) -> list[_Function]:
         known = [(doc["_id"], doc["_rev"]) for doc in design_docs]
