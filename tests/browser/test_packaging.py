@@ -37,7 +37,7 @@ VENDORED = {
     ),
 }
 
-BUDGET = 120_000, 45_000
+BUDGET = 190_000, 64_000
 """Bytes of the whole plugin, minified, and compressed with gzip after that."""
 
 
@@ -71,7 +71,6 @@ def test_the_npm_package_holds_the_modules_and_nothing_else() -> None:
 
 
 @needs_packages
-@pytest.mark.skipif(not (BROWSER / "src" / "index.js").exists(), reason="the plugin has no index.js yet")
 def test_the_plugin_keeps_to_its_size() -> None:
     command = ["npx", "esbuild", "src/index.js", "--bundle", "--minify", "--format=esm", "--target=es2022"]
     done = subprocess.run(command, cwd=BROWSER, capture_output=True, timeout=60)
