@@ -261,7 +261,7 @@ test('an offer held back for long is refused, and one held back shortly is not',
 });
 
 test('twin: without the time it is taken', async (t) => {
-  const load = mutant(t, { 'hub/signals.js': [['if (Math.abs(difference) <= TOLERANCE) return;', 'return;']] });
+  const load = mutant(t, { 'hub/receiving.js': [['if (Math.abs(difference) <= TOLERANCE) return;', 'return;']] });
   assert.equal(await heldBack(t, 16, (await load('hub/client.js')).HubClient), 1);
 });
 

@@ -551,7 +551,9 @@ test('what can not be published or sent is refused at once', async (t) => {
   const id = await publish(alice);
   await assert.rejects(call(bob, id, { info: 'x'.repeat(70_000) }), /too large/);
   assert.deepEqual(hub.ids('signal:'), []);
-  for (const lease of [5, 1e6, 10.5]) await assert.rejects(join(undefined, { lease }), { error: 'bad_request' });
+  for (const lease of [5, 1e6, 10.5]) {
+    await assert.rejects(publish(await join(undefined, { lease })), { error: 'bad_request' });
+  }
 });
 
 test('a client in Node needs no window, and one hub\'s loss is not another\'s', async (t) => {

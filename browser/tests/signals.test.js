@@ -7,6 +7,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { PeerPouchError } from '../src/errors.js';
+import * as announcing from '../src/hub/announcing.js';
+import * as receiving from '../src/hub/receiving.js';
 import * as shares from '../src/hub/shares.js';
 import * as signals from '../src/hub/signals.js';
 import { fromText, toText, utf8 } from '../src/trust/bytes.js';
@@ -27,7 +29,7 @@ const [alices, bobs, mallorys] = await Promise.all(Array.from({ length: 3 }, () 
 const describe = async (owner = alice, extra = {}) => ({
   database: await shares.databaseDigest(owner.key, 'uuid'), name: 'n', info: null, lease: 90, renewal: 1, now: TIME, ...extra,
 });
-const DOCUMENT = await shares.toDocument(alice, alices, await describe());
+const DOCUMENT = await announcing.toDocument(alice, alices, await describe());
 const SHARE = await shares.fromDocument(DOCUMENT);
 
 /** A document with other fields, signed by its owner again: a hostile owner signs what it likes. */
@@ -38,9 +40,9 @@ async function resigned(change) {
 
 const offer = (opener = bob, nonce = NONCE, body = { sdp: 'bob\'s' }) =>
   signals.makeOffer(opener, SHARE, body, { session: bobs.id, replyTo: NONCE, nonce, time: TIME });
-const receive = (document) => signals.openOffer(document, alice.text, alices);
+const receive = (document) => receiving.openOffer(document, alice.text, alices);
 const answer = async (sent, outcome = { sdp: 'alice\'s' }) =>
-  signals.withAnswer(sent.document, await signals.makeAnswer(alice, alices, await receive(sent.document), outcome));
+  receiving.withAnswer(sent.document, await receiving.makeAnswer(alice, alices, await receive(sent.document), outcome));
 const contentOf = async (sent) => {
   const signed = await alices.open(fromText(sent.document.offer), 'offer', utf8(sent.document._id));
   return JSON.parse(Buffer.from(signed.subarray(64)).toString());
@@ -67,13 +69,13 @@ test('the share of the vectors is read, and made again byte by byte', async () =
   const database = await shares.databaseDigest(identity.key, uuid);
   const { name, info, lease, renewal, renewed: now } = document;
   const content = { database, name, info, lease, renewal, now };
-  assert.deepEqual(await shares.toDocument(identity, await sessionOf(fromHex(session)), content), document);
+  assert.deepEqual(await announcing.toDocument(identity, await sessionOf(fromHex(session)), content), document);
 });
 
 test('the offer and the answers of the vectors are read, and made again byte by byte', async () => {
   const [owner, session] = [await identityOf(fromHex(vectors.share.owner)), await sessionOf(fromHex(vectors.share.session))];
   const { document, opener, opener_session: openers, reply, ephemeral, nonce_random, time, digest, content } = vectors.offer;
-  const received = await signals.openOffer(document, owner.text, session);
+  const received = await receiving.openOffer(document, owner.text, session);
   const sender = await sessionOf(fromHex(openers));
   assert.deepEqual(received.sender, { key: (await identityOf(fromHex(opener))).key, session: sender.id });
   assert.deepEqual([toHex(received.digest), received.time, received.body], [digest, time, JSON.parse(content).body]);
@@ -88,7 +90,7 @@ test('the offer and the answers of the vectors are read, and made again byte by 
     const outcome = outcomes[place];
     if (outcome instanceof Error) assert.deepEqual([opened.error.error, opened.error.reason], ['forbidden', 'Not today.']);
     else assert.deepEqual(opened.body, outcome);
-    const made = await signals.makeAnswer(owner, session, received, outcome, await sessionOf(fromHex(key)));
+    const made = await receiving.makeAnswer(owner, session, received, outcome, await sessionOf(fromHex(key)));
     assert.equal(made, answered.answer);
   }
 });
@@ -169,9 +171,9 @@ test('names and infos are checked before they are signed', () => {
   cyclic.self = cyclic;
   for (const [name, info] of [['', null], ['x'.repeat(201), null], ['a\nb', null], ['x', 'y'.repeat(9000)], ['x', () => 1],
     ['x', 2 ** 60], ['x', cyclic], ['x', new Date(0)], [7, null]]) {
-    assert.throws(() => shares.checkDescription(name, info), { error: 'bad_request' });
+    assert.throws(() => announcing.checkDescription(name, info), { error: 'bad_request' });
   }
-  shares.checkDescription('Notes, où?', { any: ['JSON', 1.5] });
+  announcing.checkDescription('Notes, où?', { any: ['JSON', 1.5] });
 });
 
 // What should work.
@@ -204,7 +206,7 @@ const hostile = async (refused) => {
   const content = { version: 1, offer: toText(sent.digest), from: { key: alice.text, session: alices.id },
     to: { key: bob.text, session: bobs.id }, refused };
   const box = await seal(sent.reply.key, await signedBy(alice, content, 'answer'), 'answer', utf8(sent.document._id));
-  return signals.openAnswer(signals.withAnswer(sent.document, toText(box)), sent);
+  return signals.openAnswer(receiving.withAnswer(sent.document, toText(box)), sent);
 };
 
 test('a hostile owner can\'t make us raise any error it likes', async () => {
@@ -265,11 +267,11 @@ test('twin: without the signature it passes as bob\'s', async (t) => {
 
 /** Mallory, in alice's place, with her own description; she even learned what the answer must be sealed to. */
 async function forgedAnswer(sent) {
-  const text = await signals.makeAnswer(alice, alices, await receive(sent.document), { sdp: 'mallory\'s' });
+  const text = await receiving.makeAnswer(alice, alices, await receive(sent.document), { sdp: 'mallory\'s' });
   const id = utf8(sent.document._id);
   const payload = (await sent.reply.open(fromText(text), 'answer', id)).subarray(64);
   const signed = concat(await mallory.sign('answer', payload), payload);
-  return signals.withAnswer(sent.document, toText(await seal(sent.reply.key, signed, 'answer', id)));
+  return receiving.withAnswer(sent.document, toText(await seal(sent.reply.key, signed, 'answer', id)));
 }
 
 test('an answer in the owner\'s place is refused', async () => {
@@ -295,7 +297,7 @@ test('a signature made for an answer is none for an offer', async () => {
 test('an offer moved to another session or document is refused', async () => {
   const { document } = await offer();
   const moved = { ...document, _id: signals.firstId(mallorys.id) + NONCE };
-  await assert.rejects(signals.openOffer(moved, mallory.text, mallorys), invalid);
+  await assert.rejects(receiving.openOffer(moved, mallory.text, mallorys), invalid);
   await assert.rejects(receive({ ...document, _id: signals.firstId(alices.id) + OTHER_NONCE }), invalid);
 });
 
@@ -306,12 +308,12 @@ async function passedOn(recipient, nonce) {
 }
 
 test('an offer that its recipient passes on is refused', async () => {
-  await assert.rejects(signals.openOffer(await passedOn(mallorys, NONCE), mallory.text, mallorys), /somebody else/);
+  await assert.rejects(receiving.openOffer(await passedOn(mallorys, NONCE), mallory.text, mallorys), /somebody else/);
 });
 
 test('twin: without the recipient in the signature it passes', async (t) => {
-  const load = mutant(t, { 'hub/signals.js': [['if (!isSame(content.to, { key, session: session.id,', 'if (false && ({ key, session: session.id,']] });
-  const { openOffer } = await load('hub/signals.js');
+  const load = mutant(t, { 'hub/receiving.js': [['if (!isSame(content.to, { key, session: session.id,', 'if (false && ({ key, session: session.id,']] });
+  const { openOffer } = await load('hub/receiving.js');
   const received = await openOffer(await passedOn(mallorys, NONCE), mallory.text, mallorys);
   assert.deepEqual(received.sender.key, bob.key);
 });
@@ -321,8 +323,8 @@ test('an offer that is sealed anew under another id is refused', async () => {
 });
 
 test('twin: without the nonce in the signature it passes as a new one', async (t) => {
-  const load = mutant(t, { 'hub/signals.js': [['if (content.nonce !== nonce)', 'if (false)']] });
-  const { openOffer } = await load('hub/signals.js');
+  const load = mutant(t, { 'hub/receiving.js': [['if (content.nonce !== nonce)', 'if (false)']] });
+  const { openOffer } = await load('hub/receiving.js');
   assert.equal((await openOffer(await passedOn(alices, OTHER_NONCE), alice.text, alices)).nonce, OTHER_NONCE);
 });
 
@@ -332,7 +334,7 @@ test('twin: without the nonce in the signature it passes as a new one', async (t
 async function resealed(one, two) {
   const box = fromText((await answer(one, { sdp: 'an earlier one' })).answer);
   const signed = await one.reply.open(box, 'answer', utf8(one.document._id));
-  return signals.withAnswer(two.document, toText(await seal(two.reply.key, signed, 'answer', utf8(two.document._id))));
+  return receiving.withAnswer(two.document, toText(await seal(two.reply.key, signed, 'answer', utf8(two.document._id))));
 }
 
 test('answers swapped between two offers are refused, sealed anew or not', async () => {
@@ -350,9 +352,9 @@ test('twin: without the offer\'s hash it passes', async (t) => {
 
 test('a stale offer is refused, and clocks are named', () => {
   for (const minutes of [-16, 16]) {
-    assert.throws(() => signals.checkTime(TIME, TIME + 60_000 * minutes), (error) =>
+    assert.throws(() => receiving.checkTime(TIME, TIME + 60_000 * minutes), (error) =>
       error.error === 'clock_skew' && error.reason.includes('16 minutes'));
-    signals.checkTime(TIME, TIME + 0.9 * 60_000 * minutes);
+    receiving.checkTime(TIME, TIME + 0.9 * 60_000 * minutes);
   }
 });
 

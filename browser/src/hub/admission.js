@@ -12,8 +12,6 @@ const AHEAD = 5000;
 export const MAX_PENDING = 64;
 /** Of one key: its holder opens several shares at once, and leaves room for others. */
 export const MAX_PENDING_PER_KEY = 16;
-/** Offers that one session has on their way to one owner; more wait their turn. */
-export const MAX_CALLS = 8;
 
 /** @param {string} reason */
 const tooMany = (reason) => new PeerPouchError('too_many_requests', reason);

@@ -10,7 +10,8 @@ import { PeerPouchError } from '../errors.js';
 import { toText } from '../trust/bytes.js';
 import { fingerprint } from '../trust/identity.js';
 import { MAX_PENDING, Openings, Replays } from './admission.js';
-import * as signals from './signals.js';
+import * as receiving from './receiving.js';
+import { firstId } from './signals.js';
 
 /** @typedef {{key: Uint8Array, session: string, fingerprint: string, name: string | null}} RemotePeer Who opens a share;
  * the signature was verified. `name` is the owner's own for the key, or null. */
@@ -56,7 +57,7 @@ export class Answerer {
     this.#session = session;
     this.#contacts = contacts;
     this.#decideWithin = decideWithin;
-    this.#prefix = signals.firstId(session.id);
+    this.#prefix = firstId(session.id);
   }
 
   /** Have `decide` called for the offers to a share. @param {string} shareId @param {Decide} decide */
@@ -81,7 +82,7 @@ export class Answerer {
     if (this.#tasks >= MAX_TASKS) return;
     let offer;
     try {
-      offer = await signals.openOffer(doc, this.#identity.text, this.#session);
+      offer = await receiving.openOffer(doc, this.#identity.text, this.#session);
     } catch (error) {
       if (/** @type {any} */ (error).error !== 'invalid_signal') throw error;
       this.#refuseSignal(id, error);
@@ -96,12 +97,12 @@ export class Answerer {
   /**
    * Who decides on an offer, or the error that refuses it; undefined if it is to be passed over in silence.
    *
-   * @param {signals.Offer} offer
+   * @param {receiving.Offer} offer
    */
   #judge({ documentId, nonce, time, shareId }) {
     const now = this.#clock.now();
     try {
-      signals.checkTime(time, now);
+      receiving.checkTime(time, now);
     } catch (error) {
       this.#refuseSignal(documentId, error);
       return /** @type {PeerPouchError} */ (error);
@@ -123,22 +124,22 @@ export class Answerer {
     console.debug(`peerpouch: the signal ${id.slice(0, 80)} was refused:`, /** @type {any} */ (error).reason);
   }
 
-  /** @param {any} document @param {signals.Offer} offer @param {Decide | PeerPouchError} outcome */
+  /** @param {any} document @param {receiving.Offer} offer @param {Decide | PeerPouchError} outcome */
   async #answer(document, offer, outcome) {
     try {
       const decided = outcome instanceof PeerPouchError ? outcome : await this.#decide(offer, outcome);
-      const make = (/** @type {any} */ what) => signals.makeAnswer(this.#identity, this.#session, offer, what);
+      const make = (/** @type {any} */ what) => receiving.makeAnswer(this.#identity, this.#session, offer, what);
       const answer = await make(decided).catch((error) => {
         console.error('peerpouch: the answer could not be made:', error);
-        return make(signals.REFUSED);
+        return make(receiving.REFUSED);
       });
-      if (!this.#ending.signal.aborted) await this.#write(signals.withAnswer(document, answer));
+      if (!this.#ending.signal.aborted) await this.#write(receiving.withAnswer(document, answer));
     } catch (error) {
       if (!this.#ending.signal.aborted) console.debug('peerpouch: an offer could not be answered:', error);
     }
   }
 
-  /** @param {signals.Offer} offer @param {Decide} decide */
+  /** @param {receiving.Offer} offer @param {Decide} decide */
   async #decide({ sender, shareId: share, body }, decide) {
     try {
       return await this.#openings.enter(toText(sender.key), () => within(this.#clock, this.#decideWithin, async (signal) => {
@@ -147,13 +148,13 @@ export class Answerer {
         return decide({ peer, share, body, signal });
       }, this.#ending.signal));
     } catch (error) {
-      if (signals.isRefusal(error)) return error;
+      if (receiving.isRefusal(error)) return error;
       if (/** @type {any} */ (error).error === 'timeout') {
         return new PeerPouchError('forbidden', 'The other side did not decide in time.');
       }
       // What went wrong is the owner's, and stays here.
       if (!this.#ending.signal.aborted) console.error('peerpouch: deciding on a peer failed:', error);
-      return signals.REFUSED;
+      return receiving.REFUSED;
     }
   }
 

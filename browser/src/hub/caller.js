@@ -4,7 +4,6 @@ import { within } from '../clock.js';
 import { PeerPouchError } from '../errors.js';
 import { toText } from '../trust/bytes.js';
 import { Turns } from '../turns.js';
-import { MAX_CALLS } from './admission.js';
 import { hubErrors } from './errors.js';
 import { TOLERANCE } from './leases.js';
 import * as shares from './shares.js';
@@ -13,6 +12,8 @@ import * as signals from './signals.js';
 /** @typedef {import('./shares.js').Share} Share */
 /** @typedef {import('./database.js').Change} Change */
 
+/** Offers that one session has on their way to one owner, who takes twice as many of a key; more wait their turn. */
+const MAX_CALLS = 8;
 const ATTEMPTS = 4;
 /** Milliseconds that closing spends on deleting what is left in the hub. */
 const CLEAN_WITHIN = 2000;

@@ -10,13 +10,11 @@ import { PeerPouchError } from '../errors.js';
 import { equal } from '../trust/bytes.js';
 import { Contacts } from '../trust/contacts.js';
 import { HubSession } from '../trust/proofs.js';
-import { Answerer, DECIDE_WITHIN } from './answerer.js';
 import { Caller } from './caller.js';
 import { hubDatabase } from './database.js';
 import { Directory } from './directory.js';
 import { Feed } from './feed.js';
 import { withoutCredentials } from './names.js';
-import { Publisher } from './publisher.js';
 import * as shares from './shares.js';
 import * as signals from './signals.js';
 
@@ -24,6 +22,7 @@ import * as signals from './signals.js';
 /** @typedef {import('./database.js').Change} Change */
 /** @typedef {import('../trust/identity.js').Identity} Identity */
 /** @typedef {import('./answerer.js').Decide} Decide */
+/** @typedef {import('./owner.js').Owner} Owner */
 /**
  * A share as a hub lists it, with what is known of its owner.
  *
@@ -48,8 +47,9 @@ export class HubClient {
   #clock;
   #feed;
   #directory;
-  #publisher;
-  #answerer;
+  #loadOwner;
+  /** @type {Owner | undefined} */
+  #owner;
   #caller;
   #closed = false;
   #online = () => this.#feed.hurry();
@@ -60,9 +60,7 @@ export class HubClient {
    * @param {any} pouch @param {HubSession} session @param {Options} options
    */
   constructor(pouch, session, options) {
-    const { identity, contacts = new Contacts(), clock = systemClock, lease = shares.LEASE } = options;
-    const { decideWithin = DECIDE_WITHIN, random = Math.random } = options;
-    shares.checkLease(lease);
+    const { identity, contacts = new Contacts(), clock = systemClock, random = Math.random } = options;
     const database = hubDatabase(pouch, clock, session);
     const { key, replyTo } = session;
     this.#identity = identity;
@@ -70,11 +68,15 @@ export class HubClient {
     this.#clock = clock;
     this.#feed = new Feed(database, clock, feedSelector(key.id, replyTo), random);
     this.#directory = new Directory(database, clock, this.#feed, key.id);
-    this.#publisher = new Publisher(database, clock, identity, key, random, lease);
-    this.#answerer = new Answerer(database, clock, identity, key, contacts, decideWithin);
+    // Who only opens shares never loads what owners need.
+    this.#loadOwner = async () => {
+      const { Owner } = await import('./owner.js');
+      this.#owner ??= new Owner(database, key, { ...options, identity, contacts, clock, random });
+      return this.#owner;
+    };
     this.#caller = new Caller(database, clock, this.#feed, this.#directory, identity, key.id, replyTo);
     this.#feed.listen((change) => this.#changed(change));
-    this.#feed.onReconnected = () => this.#publisher.renewNow();
+    this.#feed.onReconnected = () => this.#owner?.publisher.renewNow();
     globalThis.addEventListener?.('online', this.#online);
     /** This session's own address. */
     this.address = Object.freeze({ key: identity.key, session: key.id });
@@ -94,7 +96,7 @@ export class HubClient {
 
   /** How many share and signal documents of this hub were refused so far. */
   get invalidDocuments() {
-    return this.#directory.invalid + this.#answerer.refusedSignals;
+    return this.#directory.invalid + (this.#owner?.answerer.refusedSignals ?? 0);
   }
 
   /** The id under which this identity shares a database. @param {string} uuid */
@@ -116,18 +118,13 @@ export class HubClient {
    */
   async publish({ uuid, name, info = null, decide }) {
     this.#checkOpen();
-    shares.checkDescription(name, info);
-    const digest = await shares.databaseDigest(this.#identity.key, uuid);
-    const id = await shares.shareId(this.#identity.key, digest);
+    const { key } = this.#identity;
+    const digest = await shares.databaseDigest(key, uuid);
+    const id = await shares.shareId(key, digest);
+    const owner = await this.#loadOwner();
     await this.#feed.start();
-    const isNew = !this.#publisher.get(id);
-    this.#answerer.serve(id, decide); // before anybody can find it
-    try {
-      await this.#publisher.publish(id, digest, name, info);
-    } catch (error) {
-      if (isNew) this.#answerer.forget(id);
-      throw error;
-    }
+    this.#checkOpen(); // it may have been closed meanwhile
+    await owner.publish(id, digest, name, info, decide);
     return { id, withdraw: () => this.withdraw(id) };
   }
 
@@ -138,13 +135,13 @@ export class HubClient {
    * @param {string} shareId
    */
   async withdraw(shareId) {
-    this.#answerer.forget(shareId);
-    await this.#publisher.withdraw(shareId);
+    this.#owner?.answerer.forget(shareId);
+    await this.#owner?.publisher.withdraw(shareId);
   }
 
   /** What this session shares. */
   published() {
-    return this.#publisher.all();
+    return this.#owner?.publisher.all() ?? [];
   }
 
   /**
@@ -194,14 +191,14 @@ export class HubClient {
     if (this.#closed) return;
     this.#closed = true;
     globalThis.removeEventListener?.('online', this.#online);
-    this.#answerer.close();
+    this.#owner?.answerer.close();
     this.#directory.close();
     const withdraw = async () => {
-      await Promise.all(this.published().map(({ id }) => this.#publisher.withdraw(id)));
+      await Promise.all(this.published().map(({ id }) => this.withdraw(id)));
     };
     await within(this.#clock, CLOSE_WITHIN, withdraw).catch((error) =>
       console.debug('peerpouch: not every share could be withdrawn; they run out:', error));
-    this.#publisher.close();
+    this.#owner?.publisher.close();
     await this.#caller.close();
     await this.#feed.stop();
   }
@@ -209,11 +206,11 @@ export class HubClient {
   /** @param {Change} change */
   async #changed(change) {
     if (change.id.startsWith(shares.PREFIX)) {
-      await this.#publisher.changed(change);
+      await this.#owner?.publisher.changed(change);
       await this.#directory.changed(change);
       this.#caller.shareChanged(change.id.slice(shares.PREFIX.length));
     } else if (change.id.startsWith(signals.PREFIX)) {
-      await this.#answerer.changed(change);
+      await this.#owner?.answerer.changed(change);
       await this.#caller.signalChanged(change);
     }
   }

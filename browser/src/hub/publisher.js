@@ -10,6 +10,7 @@
 import { backoff, orAborted, sleep } from '../clock.js';
 import { PeerPouchError } from '../errors.js';
 import { Turns } from '../turns.js';
+import { toDocument } from './announcing.js';
 import { hubErrors } from './errors.js';
 import { Leases } from './leases.js';
 import * as shares from './shares.js';
@@ -285,7 +286,7 @@ export class Publisher {
 
   /** @param {Publication} publication */
   async #document({ database, name, info, rev }) {
-    const document = await shares.toDocument(this.#identity, this.#session, { database, name, info, lease: this.#lease,
+    const document = await toDocument(this.#identity, this.#session, { database, name, info, lease: this.#lease,
       renewal: ++this.#renewal, now: Math.round(this.#clock.now()) });
     return rev ? { ...document, _rev: rev } : document;
   }

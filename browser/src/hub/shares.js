@@ -1,5 +1,5 @@
 /**
- * Share documents: made, signed and verified. Pure: the time and the keys are arguments.
+ * Share documents, verified. Pure. How they are made is in `announcing.js`, which a page loads when it shares something.
  *
  * A share's id is a hash of its owner's key and of a digest of key and database uuid: stable over restarts, verifiable by
  * everybody, so that nobody puts another key behind an id. docs/protocol/trust.md, section 4.
@@ -12,8 +12,6 @@ import { SIGNATURE_SIZE, fingerprint, verify } from '../trust/identity.js';
 import { KEY_SIZE, sessionId } from '../trust/sealing.js';
 
 /** @typedef {import('../trust/bytes.js').Bytes} Bytes */
-/** @typedef {import('../trust/identity.js').Identity} Identity */
-/** @typedef {import('../trust/sealing.js').SessionKey} SessionKey */
 /**
  * A share whose signature was verified.
  *
@@ -37,20 +35,18 @@ export const PREFIX = 'share:';
  * Unicode collation with which CouchDB's selectors compare. */
 export const LAST = `${PREFIX}\ufff0`;
 
-const TYPE = 'peerpouch share';
-const VERSION = 1;
+export const TYPE = 'peerpouch share';
+export const VERSION = 1;
 const ID_LENGTH = 26;
 
-const MAX_NAME = 200;
+export const MAX_NAME = 200;
 /** Bytes of `info` in canonical form: everybody who watches the hub holds all of them. */
-const MAX_INFO = 8 << 10;
+export const MAX_INFO = 8 << 10;
 /** Bytes of what is signed: name, info and fixed fields, with room for what later versions add. */
 const MAX_DOCUMENT = 16 << 10;
 
-/** Seconds that a share lives without renewal: owners renew every 30, so two renewals may be lost on the way. */
-export const LEASE = 90;
-const MIN_LEASE = 10;
-const MAX_LEASE = 24 * 3600;
+export const MIN_LEASE = 10;
+export const MAX_LEASE = 24 * 3600;
 
 /** No controls, line ends and changes of direction: a name must not garble the listing that it stands in. */
 // eslint-disable-next-line no-control-regex
@@ -70,73 +66,11 @@ export const shareId = async (key, database) => toBase32(await digest('share-id'
 export const isShareId = (text) => isBase32(text, ID_LENGTH);
 
 /** @param {unknown} name @returns {name is string} */
-const isName = (name) => typeof name === 'string' && NAME.test(name) && [...name].length <= MAX_NAME;
-
-/**
- * Whether a share may be called so.
- *
- * @param {string} name @param {any} info
- * @throws {PeerPouchError} `bad_request`
- */
-export function checkDescription(name, info) {
-  if (!isName(name)) {
-    throw new PeerPouchError('bad_request',
-      `A share's name has 1 to ${MAX_NAME} characters, without controls and line ends.`);
-  }
-  let size;
-  try {
-    size = canonical.encode(info).length;
-  } catch (error) {
-    throw new PeerPouchError('bad_request', `A share's info must be JSON: ${/** @type {Error} */ (error).message}`);
-  }
-  if (size > MAX_INFO) {
-    throw new PeerPouchError('bad_request', `A share's info has at most ${MAX_INFO} bytes as JSON; this has ${size}.`);
-  }
-}
-
-/** @param {number} lease Seconds. */
-export function checkLease(lease) {
-  if (!Number.isInteger(lease) || lease < MIN_LEASE || lease > MAX_LEASE) {
-    throw new PeerPouchError('bad_request', `A lease lasts ${MIN_LEASE} to ${MAX_LEASE} seconds.`);
-  }
-}
+export const isName = (name) => typeof name === 'string' && NAME.test(name) && [...name].length <= MAX_NAME;
 
 /** What a share says to people, as one text: the lease does not count, and `info` is in its canonical order.
  * @param {Share} share */
 export const said = ({ id, name, info, session }) => JSON.stringify([id, name, info, session]);
-
-/**
- * The signed document, without `_rev`.
- *
- * @param {Identity} identity The owner.
- * @param {SessionKey} session The session that serves the share.
- * @param {object} content
- * @param {Uint8Array} content.database From {@link databaseDigest}.
- * @param {string} content.name @param {any} content.info What {@link checkDescription} lets pass.
- * @param {number} content.lease Seconds.
- * @param {number} content.renewal Larger than in every earlier document of this session.
- * @param {number} content.now Milliseconds since 1970.
- * @returns {Promise<{_id: string, [field: string]: any}>}
- */
-export async function toDocument(identity, session, { database, name, info, lease, renewal, now }) {
-  const id = await shareId(identity.key, database);
-  const fields = {
-    type: TYPE,
-    version: VERSION,
-    share: id,
-    database: toText(database),
-    name,
-    info,
-    key: identity.text,
-    session: session.id,
-    session_key: toText(session.key),
-    lease,
-    renewal,
-    renewed: now,
-  };
-  const signature = await identity.sign('share', canonical.encode(fields));
-  return { _id: PREFIX + id, ...fields, signature: toText(signature) };
-}
 
 /**
  * The share that a document describes.
