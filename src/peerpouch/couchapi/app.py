@@ -50,24 +50,33 @@ class CouchApp:
         if scope["type"] != "http":
             raise NotImplementedError(f"The protocol {scope['type']} is not served.")
         method: str = scope["method"]
+        request: Request | None = None
         try:
-            request = Request(scope, receive, self.registry, self.limits)
-            method = request.method
-            route = self._router.match(request)
-            if route.slow:
-                await request.read()
-                response = await _unless_gone(route.handler(request), receive)
-            else:
-                response = await route.handler(request)
-        except NotAllowed as error:
-            response = error_response(error, headers=[header("allow", error.allow)])
-        except PeerPouchError as error:
-            response = error_response(error)
-        except Exception as error:  # noqa: BLE001  a defect of ours must not take the connection down
-            response = internal_error(error)
-        if response is not None:
-            response.headers += (_request_id(scope), _BODY_TIME)
-            await self._respond(response, method, receive, send)
+            try:
+                request = Request(scope, receive, self.registry, self.limits)
+                method = request.method
+                response = await self._answer(request, receive)
+            except NotAllowed as error:
+                response = error_response(error, headers=[header("allow", error.allow)])
+            except PeerPouchError as error:
+                response = error_response(error)
+            except Exception as error:  # noqa: BLE001  a defect of ours must not take the connection down
+                response = internal_error(error)
+            if request is not None:
+                (request.give_way if isinstance(response, Stream) else request.release)()
+            if response is not None:
+                response.headers += (_request_id(scope), _BODY_TIME)
+                await self._respond(response, method, receive, send)
+        finally:
+            if request is not None:
+                request.release()
+
+    async def _answer(self, request: Request, receive: Receive) -> Response | Stream | None:
+        route = self._router.match(request)
+        if not route.slow:
+            return await route.handler(request)
+        await request.read()
+        return await _unless_gone(route.handler(request), receive)
 
     async def _respond(self, response: Response | Stream, method: str, receive: Receive, send: Send) -> None:
         headers = response.headers

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from peerpouch.couchapi.room import BodyRoom
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -13,9 +15,11 @@ class Limits:
         json_body: Bytes of a JSON body, decompressed. It is apart from the limit on a document, because PouchDB
             sends attachments as base64 inside ``_bulk_docs``: 100 documents of 1 MB fit.
         query_string: Bytes of a URL's query.
+        room: Bounds what all bodies together hold; ``None``: nothing does.
         uuids: The most that ``_uuids`` makes up at once, CouchDB's own limit.
     """
 
     json_body: int = 128 * 1024 * 1024
     query_string: int = 64 * 1024
     uuids: int = 1000
+    room: BodyRoom | None = None

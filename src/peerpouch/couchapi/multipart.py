@@ -127,6 +127,7 @@ async def put_multipart(
         body = bytearray()
         async for data in parts.content():
             body += data
+            await request.hold(len(body))
             if len(body) > request.limits.json_body:
                 raise TooLarge(f"The document is larger than the limit of {request.limits.json_body} bytes.")
         doc = _with_streams(jsonio.loads(body), parts)

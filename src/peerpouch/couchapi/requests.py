@@ -10,8 +10,9 @@ from urllib.parse import quote
 from peerpouch.core import jsonio
 from peerpouch.couchapi.limits import Limits
 from peerpouch.couchapi.params import Params, parse_query, unquote
+from peerpouch.couchapi.room import SMALL, Body
 from peerpouch.errors import BadRequest, ConnectionFailed, TooLarge, UnsupportedMediaType
-from peerpouch.ports import Anonymous, Database, Principal, Registry
+from peerpouch.ports import Anonymous, Database, Peer, Principal, Registry
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -38,6 +39,7 @@ class Request:
     __slots__ = (
         "_body",
         "_headers",
+        "_holding",
         "_receive",
         "limits",
         "method",
@@ -65,6 +67,7 @@ class Request:
         self.params = Params(parse_query(raw_query) if raw_query else {})
         self._receive = receive
         self._body: bytes | None = None
+        self._holding: Body | None = None
 
     @property
     def principal(self) -> Principal:
@@ -117,7 +120,7 @@ class Request:
             raise TooLarge(f"The request's body is larger than the limit of {limit} bytes.")
         size = 0
         while True:
-            message = await self._receive()
+            message = await (self._receive() if self._holding is None else self._holding.wait(self._receive()))
             if message["type"] == "http.disconnect":
                 raise ConnectionFailed("The client went away before its request was complete.")
             data = message.get("body", b"")
@@ -128,6 +131,31 @@ class Request:
                 yield data
             if not message.get("more_body", False):
                 return
+
+    async def hold(self, size: int) -> None:
+        """Say that so many bytes of the body are held now; waits where that takes room that others have.
+
+        Raises:
+            DeadlineExceeded: later, from the stream, if the body comes too slowly to keep others waiting.
+        """
+        room = self.limits.room
+        if room is None or size <= SMALL:
+            return
+        if self._holding is None:
+            who = self.principal
+            self._holding = room.body(who.key if isinstance(who, Peer) else who)
+        await self._holding.grow(size)
+
+    def give_way(self) -> None:
+        """Keep others from their room no more, while the answer is sent, which may be read slowly."""
+        if self._holding is not None:
+            self._holding.give_way()
+
+    def release(self) -> None:
+        """Give the body up, and its room. It can't be read again."""
+        self._body = None
+        if self._holding is not None:
+            self._holding.release()
 
     def content_length(self) -> int:
         """Bytes of the body as announced; nought when it is not."""
@@ -148,7 +176,11 @@ class Request:
         limit = self.limits.json_body
         encoding = (self.header(b"content-encoding") or "identity").strip().lower()
         if encoding == "identity":
-            return b"".join([data async for data in self.stream(limit)])
+            plain = bytearray()
+            async for data in self.stream(limit):
+                plain += data
+                await self.hold(len(plain))
+            return bytes(plain)
         if encoding != "gzip":
             raise UnsupportedMediaType(f"A body of the encoding {encoding[:40]!r} can't be read; gzip can.")
         return await self._read_gzip(limit)
@@ -163,6 +195,7 @@ class Request:
                     if len(body) > limit:
                         raise TooLarge(f"The request's body is larger than the limit of {limit} bytes.")
                     data = inflate.unconsumed_tail
+                    await self.hold(len(body))
         except zlib.error:
             raise BadRequest("The request's body is not valid gzip.") from None
         if not inflate.eof:

@@ -12,6 +12,8 @@ from typing import Any, Final, Literal, Self
 
 from peerpouch.core.policy import Access
 from peerpouch.couchapi.app import create_app
+from peerpouch.couchapi.limits import Limits
+from peerpouch.couchapi.room import BodyRoom
 from peerpouch.errors import (
     BadRequest,
     DatabaseClosed,
@@ -132,7 +134,7 @@ class Meeting(ABC):
                 clock=self._clock,
             )
             self._registry = ShareRegistry(self._identity.key, self._pool.admitted)
-            self._app = create_app(self._registry)
+            self._app = create_app(self._registry, limits=Limits(room=BodyRoom()))
             stack.push_async_callback(self._pool.close)
             stack.push_async_callback(self._client.close)
             stack.push_async_callback(self._end_preparing)
