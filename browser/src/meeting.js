@@ -1,11 +1,8 @@
 /** A hub with its pool of connections: everything that a page shares and opens at one meeting place. */
 
-import { Access } from './access/access.js';
 import { orAborted, systemClock, within } from './clock.js';
-import { createApp } from './couchapi/app.js';
 import { PeerPouchError } from './errors.js';
 import { HubClient } from './hub/client.js';
-import { Door, disclose, enclose } from './hub/door.js';
 import { withoutCredentials } from './hub/names.js';
 import { CONNECT_TIMEOUT } from './peers/limits.js';
 import { Pool } from './peers/pool.js';
@@ -13,7 +10,7 @@ import { OwnShare, SharedDatabase } from './sharing.js';
 import { WebRTC } from './transport/webrtc.js';
 import { Contacts } from './trust/contacts.js';
 import { Identity, fingerprint } from './trust/identity.js';
-import { Invitations } from './trust/invitations.js';
+import { disclose, enclose } from './trust/invites.js';
 import { Turns } from './turns.js';
 
 /** Milliseconds that `onRemote` has: time to ask a person, and less than the hub and the opener wait. */
@@ -24,6 +21,9 @@ const DECIDE_WITHIN = 25_000;
  * time, and nothing of peers, shares or data. `iceServers: []` turns it off.
  */
 const ICE_SERVERS = [{ urls: 'stun:stun.l.google.com:19302' }];
+
+/** What only pages need that share something, so others do not load it. */
+const serving = () => import('./serving.js');
 
 /**
  * @typedef {import('./peers/lease.js').Lease} Lease
@@ -113,6 +113,7 @@ export class Meeting {
    */
   async shareDatabase(database, { name = database.name, info = null, access, peers, onRemote } = {}) {
     this.#checkOpen();
+    const { Access, Door, Invitations } = await serving();
     const door = new Door(name, {
       access,
       peers,
@@ -182,6 +183,7 @@ export class Meeting {
       throw new PeerPouchError('forbidden', 'The other side did not decide in time.');
     });
     if (this.own.get(share) !== own) throw new PeerPouchError('share_not_found', 'No such share is here.');
+    const { createApp } = await serving();
     const { handler, revoke } = createApp(own.database, { access, peer: remote, name: own.name, clock: this.clock });
     return { info: own.info, handler, revoke };
   }

@@ -1,9 +1,8 @@
 /** Who may come to a share, and what those may do: access, peers, invites and `onRemote`, put together. */
 
 import { PeerPouchError } from '../errors.js';
-import { equal, fromText, toText } from '../trust/bytes.js';
+import { equal, toText } from '../trust/bytes.js';
 import { fingerprint, readFingerprint } from '../trust/identity.js';
-import { TOKEN_SIZE } from '../trust/invites.js';
 
 /** @typedef {import('../trust/invites.js').Invite} Invite */
 /** @typedef {import('../access/access.js').Access} Access */
@@ -174,28 +173,3 @@ function asFingerprint(text) {
   }
 }
 
-const INVITE = 'peerpouch:invite';
-
-/**
- * What goes with an offer, which is sealed to the owner: the opener's info, and the token of an invite.
- *
- * @param {any} info @param {Invite | null} invite
- */
-export const enclose = (info, invite) => (invite?.token ? { [INVITE]: toText(invite.token), info } : info);
-
-/**
- * What {@link enclose} made: the info for people, and the token.
- *
- * @param {any} info
- * @returns {{ info: any, token: Uint8Array | null }}
- * @throws {PeerPouchError} `invalid_signal` if the token is malformed.
- */
-export function disclose(info) {
-  const isPlain = typeof info !== 'object' || info === null || Array.isArray(info);
-  if (isPlain || !Object.hasOwn(info, INVITE)) return { info: info ?? null, token: null };
-  try {
-    return { info: info.info ?? null, token: fromText(info[INVITE], { size: TOKEN_SIZE }) };
-  } catch {
-    throw new PeerPouchError('invalid_signal', 'The token of the invite is malformed.');
-  }
-}

@@ -119,3 +119,29 @@ function check({ hub, shareId, fingerprint, token, name }) {
   if (name !== undefined && name !== null && typeof name !== 'string') throw bad('An invite\'s name is text.');
   if (!hub.isWellFormed() || !(name ?? '').isWellFormed()) throw bad('An invite\'s texts are valid Unicode.');
 }
+
+const INVITE = 'peerpouch:invite';
+
+/**
+ * What goes with an offer, which is sealed to the owner: the opener's info, and the token of an invite.
+ *
+ * @param {any} info @param {Invite | null} invite
+ */
+export const enclose = (info, invite) => (invite?.token ? { [INVITE]: toText(invite.token), info } : info);
+
+/**
+ * What {@link enclose} made: the info for people, and the token.
+ *
+ * @param {any} info
+ * @returns {{ info: any, token: Uint8Array | null }}
+ * @throws {PeerPouchError} `invalid_signal` if the token is malformed.
+ */
+export function disclose(info) {
+  const isPlain = typeof info !== 'object' || info === null || Array.isArray(info);
+  if (isPlain || !Object.hasOwn(info, INVITE)) return { info: info ?? null, token: null };
+  try {
+    return { info: info.info ?? null, token: fromText(info[INVITE], { size: TOKEN_SIZE }) };
+  } catch {
+    throw new PeerPouchError('invalid_signal', 'The token of the invite is malformed.');
+  }
+}
