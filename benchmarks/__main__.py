@@ -11,6 +11,7 @@ from rich.text import Text
 
 # Importing a module of benchmarks puts them into the registry.
 import benchmarks.attachments
+import benchmarks.feeds
 import benchmarks.growth
 import benchmarks.local
 import benchmarks.peering

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+import peerpouch
 from peerpouch import errors
 from peerpouch.cli.commands import COMMANDS, cli
 
@@ -136,3 +137,18 @@ def test_every_error_is_documented_with_its_status_and_name() -> None:
     rows = set(re.findall(r"^\| `(\w+)` \| (\d+) \| `(\w+)` \|", ERRORS.read_text("utf-8"), re.MULTILINE))
     classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
     assert rows == {(each.__name__, str(each.status), each.error) for each in classes}  # type: ignore[attr-defined]
+
+
+def test_every_argument_of_a_server_is_documented() -> None:
+    page = (ROOT / "docs" / "reference" / "server.md").read_text("utf-8")
+    for described in (peerpouch.Server, peerpouch.ShareOptions):
+        for name in inspect.signature(described).parameters:
+            assert f"`{name}`" in page, name
+
+
+def test_every_field_of_a_replication_is_documented() -> None:
+    page = (ROOT / "docs" / "reference" / "server.md").read_text("utf-8")
+    source = (ROOT / "src" / "peerpouch" / "jobs" / "requests.py").read_text("utf-8")
+    for name in re.findall(r'(?:fields\.get|_boolean|_endpoint)\((?:fields, )?"(\w+)"', source):
+        if name not in ("id", "_local_id"):  # other names that CouchDB has for replication_id
+            assert f"`{name}`" in page, name

@@ -44,6 +44,19 @@ class Serving:
         self.url = json.loads(line)["url"]
         self.port = int(self.url.rstrip("/").rpartition(":")[2])
 
+    @property
+    def pid(self) -> int:
+        """Of the process, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
+    def memory(self, *, peak: bool = False) -> int:
+        """Bytes that the process holds in memory now, or has held at most (Linux)."""
+        wanted = "VmHWM:" if peak else "VmRSS:"
+        status = Path(f"/proc/{self.pid}/status").read_text("ascii")
+        (line,) = (line for line in status.splitlines() if line.startswith(wanted))
+        return int(line.split()[1]) * 1024
+
     async def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it by a signal; gives the exit code."""
         process, self._process = self._process, None

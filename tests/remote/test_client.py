@@ -213,3 +213,54 @@ async def test_what_other_servers_do_not_tell_is_filled_in() -> None:
     remote, _ = database({"db_name": "db", "doc_count": 3, "update_seq": 7})
     info = await remote.info()
     assert (info["doc_count"], info["update_seq"], info["sizes"]["file"]) == (3, "7", 0)
+
+
+def _later(status: int, after: str = "0") -> Reply:
+    return Reply({"error": "made_up", "reason": "later"}, status=status, headers={"retry-after": after})
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_read_that_is_to_come_back_does(status: int) -> None:
+    remote, server = database(_later(status), _later(status), {"_id": "a", "_rev": "1-a"})
+    assert (await remote.get("a"))["_rev"] == "1-a"
+    assert len(server.asked) == 3
+    assert server.all_closed
+
+
+async def test_a_write_comes_back_only_where_nothing_was_done() -> None:
+    written = [{"ok": True, "id": "a", "rev": "1-a"}]
+    remote, server = database(_later(429), written)
+    assert (await remote.put({"_id": "a"})).rev == "1-a"
+    assert server.asked[0].body == server.asked[1].body
+    remote, server = database(_later(503), written)
+    with pytest.raises(PeerPouchError):
+        await remote.put({"_id": "a"})
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("after", ["", "100", "Wed, 21 Oct 2026 07:28:00 GMT", "-1"])
+async def test_who_asks_for_more_patience_than_there_is_gets_the_error_out(after: str) -> None:
+    remote, server = database(_later(429, after))
+    with pytest.raises(TooManyRequests) as caught:
+        await remote.get("a")
+    assert caught.value.retry_after == (100.0 if after == "100" else None)
+    assert len(server.asked) == 1
+
+
+async def test_patience_ends() -> None:
+    remote, server = database(answer=lambda asked: _later(429))
+    with pytest.raises(TooManyRequests):
+        await remote.get("a")
+    assert 10 < len(server.asked) < 20
+
+
+async def test_a_batch_that_one_id_spoils_is_sent_again_without_it() -> None:
+    def answer(asked: Any) -> Reply:
+        docs = asked.json["docs"]
+        if any(doc["_id"].startswith("_") for doc in docs):
+            return Reply({"error": "illegal_docid", "reason": "no"}, status=400)
+        return Reply([{"ok": True, "id": doc["_id"], "rev": "1-a"} for doc in docs], status=201)
+
+    remote, _ = database(answer=answer)
+    results = await remote.bulk_docs([{"_id": "a"}, {"_id": "b"}, {"_id": "_bad"}, {"_id": "c"}])
+    assert [type(result).__name__ for result in results] == ["Written", "Written", "WriteFailure", "Written"]

@@ -6,6 +6,7 @@ not JSON becomes an error too, and no answer takes more memory than it was allow
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any
@@ -23,7 +24,7 @@ from peerpouch.errors import (
     ProtocolError,
     from_response,
 )
-from peerpouch.exchange import AsyncByteStream, Exchange, Request, Response
+from peerpouch.exchange import AsyncByteStream, ByteStream, Exchange, Request, Response
 from peerpouch.remote.decoding import decoded
 
 MAX_ANSWER = 64 * 1024 * 1024
@@ -34,6 +35,10 @@ MAX_SINGLE = 1024 * 1024 * 1024
 
 MAX_RETRY_AFTER = 600
 """Seconds that a server can make us wait before we try again."""
+
+PATIENCE = 15.0
+"""Seconds that one request waits for a server that asks to come back later, before it fails: less than a caller's
+patience, and enough for a burst to be over."""
 
 _MAX_ERROR = 64 * 1024
 _JSON_HEADERS = {"accept": "application/json", "accept-encoding": "gzip"}
@@ -157,7 +162,7 @@ class Client:
         query = query_string(params or {})
         request = self._request(method, (url or self.url) + path + (f"?{query}" if query else ""), content, headers)
         request.extensions["timeout"] = self._timeouts(endless)
-        response = await self._exchanged(request)
+        response = await self._patiently(request)
         self._open.add(response)
         if response.status_code < 300:
             return response
@@ -165,6 +170,22 @@ class Client:
             raise await self._error(response)
         finally:
             await self.release(response)
+
+    async def _patiently(self, request: Request) -> Response:
+        """Send a request, and once more when the server says that nothing was done, and when to come back.
+
+        That is 429, and 503 for what only reads; both with ``Retry-After``. What can't be sent twice is not.
+        """
+        again = (429, 503) if request.method in ("GET", "HEAD") else (429,)
+        patience = PATIENCE if isinstance(request.stream, ByteStream) else 0.0
+        while True:
+            response = await self._exchanged(request)
+            wait = _retry_after(response)
+            if response.status_code not in again or wait is None or wait > patience or self.closed:
+                return response
+            patience -= max(wait, 1.0)
+            await response.aclose()
+            await asyncio.sleep(wait)
 
     async def _exchanged(self, request: Request) -> Response:
         body = request.stream
@@ -210,9 +231,8 @@ class Client:
 
     async def _error(self, response: Response) -> PeerPouchError:
         error = await self._told(response)
-        after = response.headers.get("retry-after", "").strip()
-        if response.status_code in (429, 503) and after.isdecimal():  # a date is not looked at: it needs both clocks
-            error.retry_after = float(min(int(after), MAX_RETRY_AFTER))
+        if response.status_code in (429, 503):
+            error.retry_after = _retry_after(response)
         return error
 
     async def _told(self, response: Response) -> PeerPouchError:
@@ -325,6 +345,12 @@ class Client:
                 raise DatabaseClosed(f"The connection to {self.shown} was closed.")
         finally:
             await self.release(response)
+
+
+def _retry_after(response: Response) -> float | None:
+    """Seconds that the server asks to wait. A date is not looked at: it needs two clocks that agree."""
+    after: str = response.headers.get("retry-after", "").strip()
+    return float(min(int(after), MAX_RETRY_AFTER)) if after.isdecimal() and len(after) < 10 else None
 
 
 def _object_or_none(data: bytes) -> dict[str, Any] | None:
