@@ -15,7 +15,7 @@ LOSSES = (0, 1, 5)
 RATES = (None, 1)
 LARGEST = (None, 1280)
 
-SECONDS = 4.0
+SECONDS = 3.0
 """About how long a cell's attachment is to flow."""
 
 SMALLEST, BIGGEST = 256_000, 50_000_000

@@ -135,7 +135,7 @@ class Run:
         self.chance = random.Random(seed)
         self.ledger = Ledger()
         self.log: list[str] = []
-        self._began = time.monotonic()
+        self._began = 0.0
         self._folder = folder
         self._number = 0
         self._over = False
@@ -144,12 +144,23 @@ class Run:
         """Note what happened, for whoever reads why it failed."""
         self.log.append(f"{time.monotonic() - self._began:7.2f} {what}")
 
-    async def run(self) -> None:
-        """Everything, to the comparison at the end.
+    async def run(self) -> str:
+        """Everything, to the comparison at the end; gives what it came to.
 
         Raises:
             AssertionError: something is lost, doubled, or did not come in time; with what happened.
         """
+        self._began = time.monotonic()
+        self._folder.mkdir()
+        try:
+            await self._run()
+        except AssertionError:
+            raise
+        except Exception as error:
+            raise self._failed([repr(error)]) from error
+        return self.log[-1]
+
+    async def _run(self) -> None:
         path: Path_ = self.chance.choice(("direct", "direct", "nat", "ipv6", "relay"))
         self.shape = Shape(
             round_trip=self.chance.choice((0, 0.02, 0.1)), loss=self.chance.choice((0, 0, 0.01)), seed=self.seed

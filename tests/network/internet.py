@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.network.namespaces import ROOT, SCALE, Namespace, Wire, veth
+from tests.network.namespaces import ROOT, SCALE, Namespace, Wire, kill, veth
 from tests.network.shaper import Shape
 
 Path_ = Literal["direct", "nat", "symmetric", "relay", "ipv6", "loopback"]
@@ -36,7 +36,7 @@ SERVICES, SERVICES_6 = "198.18.0.1", "2001:db8::1"
 """Where hub, STUN and TURN are. These ranges are reserved for benchmarks and for documentation."""
 
 PASSWORD = "sesame"
-START = 30 * SCALE
+START = 90 * SCALE
 
 # What routers do in front of lines that drop large packets, for TCP: peer connections have to find out themselves.
 _CLAMP = """
@@ -213,9 +213,7 @@ async def turn_server(namespace: Namespace) -> AsyncIterator[None]:
                 await asyncio.sleep(0.02)
         yield
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        await kill(process)
 
 
 class HubServer:
@@ -254,10 +252,12 @@ class HubServer:
     async def end(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End it by a signal."""
         process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            process.send_signal(number)
-            async with asyncio.timeout(START):
-                await process.wait()
+        if process is not None:
+            if process.returncode is None:
+                process.send_signal(number)
+                async with asyncio.timeout(START):
+                    await process.wait()
+            await kill(process)
 
     async def __aenter__(self) -> HubServer:
         await self.start()

@@ -1,12 +1,10 @@
-"""Replication in one network after the other, several of them at a time."""
+"""Two peers in a network, and replication between them."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,7 @@ from tests.network.cells import Cell
 from tests.network.internet import Internet, hub_server, internet
 from tests.network.namespaces import SCALE
 
-AT_ONCE = 4
-"""Networks that stand at a time: what takes long in them is waiting."""
-
-STEP = 60 * SCALE
+STEP = 90 * SCALE
 """Seconds for a step in which little is carried."""
 
 TRANSFER = 240 * SCALE
@@ -33,23 +28,6 @@ EXPECTED_PATHS = {
     "relay": {"relayed"},
 }
 """What the engine must say of the path that it found."""
-
-
-@dataclass
-class Outcome:
-    """What came of a cell: an error, or how long each step took."""
-
-    cell: Cell
-    error: BaseException | None
-    seconds: float
-    told: str = ""
-
-    def __str__(self) -> str:
-        return (
-            f"{self.cell!s:<48} {self.seconds:6.1f} s  {self.error!r}"
-            if self.error
-            else (f"{self.cell!s:<48} {self.seconds:6.1f} s  {self.told}")
-        )
 
 
 @asynccontextmanager
@@ -89,6 +67,7 @@ async def connect(sharer: Process, opener: Process) -> dict[str, Any]:
 
 async def replicate(cell: Cell, folder: Path, seed: int) -> str:
     """Build the network, replicate documents and an attachment both ways, and compare; gives what is worth saying."""
+    folder.mkdir()
     segment = None if cell.largest is None else cell.largest - 80
     async with (
         internet(cell.path, segment=segment) as net,
@@ -111,28 +90,3 @@ async def replicate(cell: Cell, folder: Path, seed: int) -> str:
         assert ours["documents"] == 2 * cell.documents + 1, ours
     speed = cell.attachment / took[0] / 1e6
     return f"connected in {opened['seconds']:.2f} s, pulled {speed:.2f} MB/s, pushed in {took[1]:.1f} s"
-
-
-async def run(cells: list[Cell], folder: Path, seed: int, say: Callable[[str], None] = print) -> list[Outcome]:
-    """Try all cells, and go on after one that fails."""
-    places = asyncio.Semaphore(AT_ONCE)
-    done: list[Outcome] = []
-
-    async def one(cell: Cell) -> None:
-        async with places:
-            own = folder / str(cell)
-            own.mkdir()
-            began, error, told = time.monotonic(), None, ""
-            try:
-                told = await replicate(cell, own, seed)
-            except (Exception, asyncio.CancelledError) as failure:
-                error = failure
-                if isinstance(failure, asyncio.CancelledError):
-                    raise
-            done.append(Outcome(cell, error, time.monotonic() - began, told))
-            say(f"{len(done):>3}/{len(cells)} {done[-1]}")
-
-    async with asyncio.TaskGroup() as group:
-        for cell in cells:
-            group.create_task(one(cell))
-    return done

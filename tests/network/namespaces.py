@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -42,6 +43,15 @@ def missing(*programs: str) -> str | None:
     return None
 
 
+async def kill(process: asyncio.subprocess.Process) -> None:
+    """End a process, and wait until nothing of it is left, its pipes included: they must not outlive the loop."""
+    with suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+    process._transport.close()  # type: ignore[attr-defined]
+    await asyncio.sleep(0)
+
+
 class Namespace:
     """A network namespace with a loopback interface. It is gone when its holder is, and that goes with this process."""
 
@@ -68,9 +78,7 @@ class Namespace:
         return self._holder.pid
 
     async def close(self) -> None:
-        if self._holder.returncode is None:
-            self._holder.kill()
-        await self._holder.wait()
+        await kill(self._holder)
 
     async def __aenter__(self) -> Self:
         return self
@@ -166,9 +174,7 @@ class Wire:
         return [Carried(**way) for way in json.loads(line)]
 
     async def close(self) -> None:
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.wait()
+        await kill(self._process)
 
     async def __aenter__(self) -> Self:
         return self

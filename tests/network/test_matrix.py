@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.network.cells import matrix, pairwise
-from tests.network.matrix import run
+from tests.network.matrix import replicate
+from tests.network.together import together
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("bed")]
 
@@ -16,6 +18,4 @@ async def test_documents_and_an_attachment_replicate_in_every_network(
 ) -> None:
     cells = matrix() if everything else pairwise(seed)
     print(f"{len(cells)} networks, PEERPOUCH_NETWORK_SEED={seed}")
-    outcomes = await run(cells, tmp_path, seed)
-    failed = [str(outcome) for outcome in outcomes if outcome.error is not None]
-    assert not failed, "\n".join([f"{len(failed)} of {len(cells)} networks, PEERPOUCH_NETWORK_SEED={seed}:", *failed])
+    await together({str(cell): partial(replicate, cell, tmp_path / str(cell), seed) for cell in cells})

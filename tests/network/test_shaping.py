@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import signal
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.network.internet import SERVICES, internet
-from tests.network.namespaces import ROOT, Namespace
+from tests.network.namespaces import ROOT, Namespace, kill
 from tests.network.shaper import LEAST_QUEUE, Direction, Shape
 
 PACKET = bytes(1000)
@@ -118,11 +119,15 @@ except TimeoutError:
 """
 
 
-async def _echo(at: Namespace, address: str) -> asyncio.subprocess.Process:
+@asynccontextmanager
+async def _echo(at: Namespace, address: str) -> AsyncIterator[None]:
     process = await at.start(sys.executable, "-c", _ECHO, address, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     assert await process.stdout.readline() == b"ready\n"
-    return process
+    try:
+        yield
+    finally:
+        await kill(process)
 
 
 async def _ask(place: Namespace, host: str, size: int = 100, limit: float = 20) -> float | None:
@@ -137,8 +142,7 @@ async def _ask(place: Namespace, host: str, size: int = 100, limit: float = 20) 
 
 @pytest.mark.usefixtures("bed")
 async def test_the_line_delays_cuts_and_drops_large_packets() -> None:
-    async with internet("direct") as net:
-        await _echo(net.core, SERVICES)
+    async with internet("direct") as net, _echo(net.core, SERVICES):
         assert await _ask(net.a.machine, SERVICES) is not None
         await net.shape(Shape(round_trip=0.3))
         seconds = await _ask(net.a.machine, SERVICES)
@@ -160,14 +164,11 @@ async def test_the_line_delays_cuts_and_drops_large_packets() -> None:
 
 @pytest.mark.usefixtures("bed")
 async def test_nobody_reaches_a_machine_behind_a_nat_that_did_not_ask() -> None:
-    async with internet("nat") as net:
-        await _echo(net.core, SERVICES)
-        await _echo(net.b.machine, "192.168.2.2")
+    async with internet("nat") as net, _echo(net.core, SERVICES), _echo(net.b.machine, "192.168.2.2"):
         assert await _ask(net.a.machine, SERVICES) is not None
         for host in ("198.18.2.2", "192.168.2.2"):
             assert await _ask(net.a.machine, host, limit=0.3) is None
-    async with internet("direct") as net:
-        await _echo(net.b.machine, "198.18.2.2")
+    async with internet("direct") as net, _echo(net.b.machine, "198.18.2.2"):
         assert await _ask(net.a.machine, "198.18.2.2") is not None
 
 
@@ -206,6 +207,7 @@ async def test_a_nat_shows_one_port_or_another_to_each(path: str, seen: int) -> 
         assert len(ports) == 2
         assert len(set(ports)) == seen
         assert (b"198.18.1.2:40000" in ports) == (seen == 1)
+        await kill(teller)
 
 
 _BUILD = """
@@ -230,8 +232,7 @@ async def test_nothing_is_left_of_a_network_whose_builder_was_killed() -> None:
     pids = (await builder.stdout.readline()).decode().split()
     namespaces = {Path(f"/proc/{pid}/ns/net").stat().st_ino for pid in pids}
     assert len(namespaces) == 3
-    builder.send_signal(signal.SIGKILL)
-    await builder.wait()
+    await kill(builder)
     limit = time.monotonic() + 30
     while _inhabited() & namespaces:
         assert time.monotonic() < limit, "Something still lives in them."

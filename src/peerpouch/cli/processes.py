@@ -114,6 +114,8 @@ class Process:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         await self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
         await self._reader
 
     async def __aenter__(self) -> Self:
