@@ -10,6 +10,7 @@ import time
 
 import webrtc
 
+from benchmarks.usage import usage
 from peerpouch.cli.processes import Served, serve
 
 MESSAGE = 64 << 10
@@ -66,6 +67,10 @@ class BareChannel(Served):
         """Wait for the end; gives bytes, and the seconds from the first message to the last."""
         await self._ended.wait()
         return {"bytes": self._received, "seconds": self._last - self._first}
+
+    async def used(self) -> dict[str, float]:
+        """What this process has used by now."""
+        return usage()
 
     async def close(self) -> None:
         self._connection.close()

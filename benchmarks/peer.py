@@ -9,10 +9,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Literal
 
 import peerpouch
 from benchmarks.documents import record
 from benchmarks.local import fill
+from benchmarks.usage import usage
 from peerpouch.cli.links import path_of
 from peerpouch.cli.processes import Served, serve
 from peerpouch.errors import NotFound
@@ -34,10 +36,11 @@ class BenchPeer(Served):
         self._sync: Sync | None = None
         self._downloading = asyncio.Event()
 
-    async def start(self) -> None:
+    async def start(self, compression: Literal["auto", "on", "off"] = "auto") -> None:
         """Open database and hub, with an identity that ends with the process."""
         self._local = await self._stack.enter_async_context(peerpouch.open(self._folder / "bench.db"))
-        hub = peerpouch.Hub(self._hub_target, identity=peerpouch.Identity.ephemeral(), ice_servers=[])
+        own = peerpouch.Identity.ephemeral()
+        hub = peerpouch.Hub(self._hub_target, identity=own, ice_servers=[], compression=compression)
         self._hub = await self._stack.enter_async_context(hub)
 
     async def close(self) -> None:
@@ -89,6 +92,10 @@ class BenchPeer(Served):
             await self._opened().get(record(0)["_id"])
             times.append(time.perf_counter() - began)
         return times
+
+    async def used(self) -> dict[str, float]:
+        """What this process has used by now."""
+        return usage()
 
     async def live(self) -> None:
         """Start live replication both ways."""

@@ -8,9 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import peerpouch
 from benchmarks.local import FULL_NOTE
 from benchmarks.registry import Measured, Run, benchmark
 from peerpouch.cli.processes import Process
+from peerpouch.remote import RemoteDatabase
+from tests.interop.node_processes import free_port
+from tests.interop.serving import Serving
 
 ROOT = Path(__file__).parent.parent
 MOMENT = 60.0
@@ -23,12 +27,12 @@ live = benchmark("live-latency", "Live change: written here until seen there", "
 
 
 @asynccontextmanager
-async def pair(run: Run) -> AsyncIterator[tuple[Process, Process]]:
-    """A sharing and an opening process with a hub that is a file."""
+async def pair(run: Run, hub: str | None = None) -> AsyncIterator[tuple[Process, Process]]:
+    """A sharing and an opening process with a hub, which is a file if none is given."""
     folders = [run.folder / "sharer", run.folder / "opener"]
     for folder in folders:
         folder.mkdir()
-    hub = str(run.folder / "hub.db")
+    hub = hub or str(run.folder / "hub.db")
     async with (
         await _peer("the sharer", folders[0], hub) as sharer,
         await _peer("the opener", folders[1], hub) as opener,
@@ -53,14 +57,24 @@ async def _replication(run: Run) -> Measured:
     return Measured(pulled["docs"] / pulled["seconds"], str(opened["path"]))
 
 
+def _per_megabyte(before: dict[str, float], after: dict[str, float], size: int) -> float:
+    """Milliseconds of a processor for a megabyte."""
+    return (after["processor"] - before["processor"]) * 1e9 / size
+
+
 @attachment.subject("peerpouch", "read in place, from disk")
 async def _attachment(run: Run) -> Measured:
     async with pair(run) as (sharer, opener):
         await sharer.call("attach", timeout=WORK, size=run.scale.attachment)
         await sharer.call("share", timeout=MOMENT)
         await opener.call("open", timeout=MOMENT)
+        before = [await each.call("used", timeout=MOMENT) for each in (sharer, opener)]
         read = await opener.call("download", timeout=WORK)
-    return Measured(read["bytes"] / read["seconds"] / 1e6)
+        after = [await each.call("used", timeout=MOMENT) for each in (sharer, opener)]
+    sends, reads = [_per_megabyte(*each, read["bytes"]) for each in zip(before, after, strict=True)]
+    grown = [max(0.0, now["peak"] - then["memory"]) / 1e6 for then, now in zip(before, after, strict=True)]
+    detail = f"{sends:.0f} and {reads:.0f} ms of a processor per MB; memory +{grown[0]:.0f} and +{grown[1]:.0f} MB"
+    return Measured(read["bytes"] / read["seconds"] / 1e6, detail)
 
 
 @attachment.subject("bare data channel", "the same engine, from memory, without peerpouch")
@@ -72,23 +86,43 @@ async def _bare_channel(run: Run) -> Measured:
     ):
         offer = await sender.call("offer", timeout=MOMENT)
         await sender.call("accept", timeout=MOMENT, sdp=await receiver.call("answer", timeout=MOMENT, sdp=offer))
+        before = [await each.call("used", timeout=MOMENT) for each in (sender, receiver)]
         receiving = asyncio.create_task(receiver.call("receive", timeout=WORK))
         await sender.call("send", timeout=WORK, size=run.scale.attachment)
         received = await receiving
-    return Measured(received["bytes"] / received["seconds"] / 1e6)
+        after = [await each.call("used", timeout=MOMENT) for each in (sender, receiver)]
+    sends, reads = [_per_megabyte(*each, received["bytes"]) for each in zip(before, after, strict=True)]
+    detail = f"{sends:.0f} and {reads:.0f} ms of a processor per MB"
+    return Measured(received["bytes"] / received["seconds"] / 1e6, detail)
 
 
-@connect.subject("peerpouch", "through a hub that is a file; median of fresh processes")
-async def _connect(run: Run) -> Measured:
+async def _connections(run: Run, hub: str | None = None) -> Measured:
     times = []
     for number in range(run.scale.connects):
         folder = run.folder / str(number)
         folder.mkdir()
-        async with pair(Run(folder, run.scale)) as (sharer, opener):
+        async with pair(Run(folder, run.scale), hub) as (sharer, opener):
             await sharer.call("fill", timeout=MOMENT, count=10)
             await sharer.call("share", timeout=MOMENT)
             times.append((await opener.call("open", timeout=MOMENT))["ms"])
-    return Measured(statistics.median(times), f"slowest {max(times):.0f} ms")
+    times.sort()
+    return Measured(statistics.median(times), f"p95 {times[int(len(times) * 0.95)]:.0f} ms")
+
+
+@connect.subject("a hub that is a file", "median of fresh processes")
+async def _connect(run: Run) -> Measured:
+    return await _connections(run)
+
+
+@connect.subject("a hub under peerpouch serve", "the same, over HTTP")
+async def _connect_by_http(run: Run) -> Measured:
+    folder = run.folder / "server"
+    folder.mkdir()
+    async with Serving(folder, free_port()) as server:
+        async with peerpouch.open(server.url + "hub") as hub:
+            assert isinstance(hub, RemoteDatabase)
+            await hub.create()
+        return await _connections(run, server.url + "hub")
 
 
 @live.subject("peerpouch", FULL_NOTE)

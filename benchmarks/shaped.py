@@ -34,7 +34,7 @@ TEN = Shape(round_trip=0.02, rate=1_250_000.0)
 
 
 @asynccontextmanager
-async def shaped_pair(run: Run, shape: Shape) -> AsyncIterator[tuple[Process, Process]]:
+async def shaped_pair(run: Run, shape: Shape, compression: str = "auto") -> AsyncIterator[tuple[Process, Process]]:
     """A sharing and an opening process at the ends of a link, with a hub that is a file."""
     async with AsyncExitStack() as stack:
         net = await stack.enter_async_context(internet("direct"))
@@ -46,12 +46,12 @@ async def shaped_pair(run: Run, shape: Shape) -> AsyncIterator[tuple[Process, Pr
             arguments = ("benchmarks.peer", str(folder), str(run.folder / "hub.db"))
             process = await machine.process(f"the {name}", *arguments, env={"PEERPOUCH_HOME": str(folder)})
             peers.append(await stack.enter_async_context(process))
-            await process.call("start", timeout=MOMENT)
+            await process.call("start", timeout=MOMENT, compression=compression)
         yield peers[0], peers[1]
 
 
-async def _pulled(run: Run, shape: Shape, documents: int) -> dict[str, Any]:
-    async with shaped_pair(run, shape) as (sharer, opener):
+async def _pulled(run: Run, shape: Shape, documents: int, compression: str = "auto") -> dict[str, Any]:
+    async with shaped_pair(run, shape, compression) as (sharer, opener):
         await sharer.call("fill", timeout=WORK, count=documents)
         await sharer.call("share", timeout=MOMENT)
         await opener.call("open", timeout=MOMENT)
@@ -106,6 +106,16 @@ def _register() -> None:
         @few.subject(name)
         async def _few(run: Run, shape: Shape = shape) -> Measured:
             return Measured((await _pulled(run, shape, FEW))["seconds"] * 1000)
+
+    packed = benchmark("far-compression", "Replication at 10 Mbit/s and at no limit, by compression", "docs/s")
+    for name, shape in (("10 Mbit/s", TEN), ("no limit", CLEAN)):
+        for compression in ("auto", "on", "off"):
+
+            @packed.subject(f"{name}, {compression}")
+            async def _packed(run: Run, shape: Shape = shape, compression: str = compression) -> Measured:
+                documents = run.scale.documents // (2 if shape.rate else 1)
+                pulled = await _pulled(run, shape, documents, compression)
+                return Measured(pulled["docs"] / pulled["seconds"], f"{pulled['docs']:,} documents")
 
     attachment = benchmark("far-attachment", "Attachment over a link with 50 ms and 1 % loss", "MB/s")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from peerpouch.wire import Connection, Pacer, pacing
 from peerpouch.wire.limits import LARGEST_MESSAGE
@@ -64,6 +66,19 @@ def test_a_path_that_becomes_slow_gets_a_shorter_queue() -> None:
     longest, _ = _pump(pacer, drain, 20.0)
     assert longest <= 125_000 * 0.05 * 1.1 + pacer.turn
     assert pacer.turn < 2048
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e10), st.floats(0.0001, 5)), min_size=1, max_size=30))
+def test_the_mark_never_exceeds_what_the_engines_take(path: list[tuple[float, float]]) -> None:
+    """Whatever the path does, the engine's queue stays far below 16 MiB, where wrtc raises."""
+    pacer, drain = Pacer(), Drain(0)
+    for rate, seconds in path:
+        drain.rate = rate
+        while room := pacer.room(drain.now, int(drain.buffered)):
+            pacer.sent(room)
+            drain.buffered += room
+        assert drain.buffered <= 1024 * 1024 + LARGEST_MESSAGE
+        drain.pass_time(seconds)
 
 
 def test_an_idle_channel_teaches_nothing() -> None:
