@@ -132,7 +132,8 @@ class Tab:
         page.on("pageerror", self._fail)
 
     def _hear(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
+        # The browser itself notes what a hub does not have.
+        if message.type in ("error", "warning") and "status of 404" not in message.text:
             self.said.append(message.text)
 
     def _fail(self, error: Error) -> None:
