@@ -154,6 +154,9 @@ PeerPouch.open = async (invite, { info, timeout, hub } = {}) => {
   return new lastPouchDB(`webrtc://${parsed.shareId}?hub=${label}`, { lease });
 };
 
+/** The hubs that this page has come to. @returns {Promise<Meeting[]>} */
+PeerPouch.hubs = () => Promise.all([...entries.values()].map(({ meeting }) => meeting));
+
 PeerPouch.Identity = Identity;
 PeerPouch.Contacts = Contacts;
 PeerPouch.Invite = Invite;

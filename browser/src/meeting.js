@@ -6,7 +6,7 @@ import { HubClient } from './hub/client.js';
 import { withoutCredentials } from './hub/names.js';
 import { CONNECT_TIMEOUT } from './peers/limits.js';
 import { Pool } from './peers/pool.js';
-import { OwnShare, SharedDatabase } from './sharing.js';
+import { SharedDatabase } from './sharing.js';
 import { WebRTC } from './transport/webrtc.js';
 import { Contacts } from './trust/contacts.js';
 import { Identity, fingerprint } from './trust/identity.js';
@@ -22,12 +22,10 @@ const DECIDE_WITHIN = 25_000;
  */
 const ICE_SERVERS = [{ urls: 'stun:stun.l.google.com:19302' }];
 
-/** What only pages need that share something, so others do not load it. */
-const serving = () => import('./serving.js');
-
 /**
  * @typedef {import('./peers/lease.js').Lease} Lease
  * @typedef {import('./trust/invites.js').Invite} Invite
+ * @typedef {import('./owning.js').OwnShare} OwnShare
  *
  * @typedef {{
  *   identity?: Identity, contacts?: Contacts, iceServers?: RTCIceServer[] | (() => Promise<RTCIceServer[]>),
@@ -113,7 +111,7 @@ export class Meeting {
    */
   async shareDatabase(database, { name = database.name, info = null, access, peers, onRemote } = {}) {
     this.#checkOpen();
-    const { Access, Door, Invitations } = await serving();
+    const { Access, Door, Invitations, OwnShare } = await import('./serving.js');
     const door = new Door(name, {
       access,
       peers,
@@ -183,8 +181,7 @@ export class Meeting {
       throw new PeerPouchError('forbidden', 'The other side did not decide in time.');
     });
     if (this.own.get(share) !== own) throw new PeerPouchError('share_not_found', 'No such share is here.');
-    const { createApp } = await serving();
-    const { handler, revoke } = createApp(own.database, { access, peer: remote, name: own.name, clock: this.clock });
+    const { handler, revoke } = own.app(access, remote);
     return { info: own.info, handler, revoke };
   }
 

@@ -1,6 +1,6 @@
-/** What a page needs to share a database: one module, so that a page that only opens what others share never loads it. */
+/** What only a page needs that shares a database: the modules of it are loaded when one does. */
 
 export { Access } from './access/access.js';
-export { createApp } from './couchapi/app.js';
 export { Door } from './hub/door.js';
+export { OwnShare } from './owning.js';
 export { Invitations } from './trust/invitations.js';

@@ -1,8 +1,6 @@
-/** Shares as a page sees them: its own, and those of others. */
+/** Shares of others, as a page sees them. */
 
-import { PeerPouchError } from './errors.js';
 import { formatName } from './hub/names.js';
-import { Invite } from './trust/invites.js';
 
 /**
  * @typedef {import('./meeting.js').Meeting} Meeting
@@ -101,83 +99,4 @@ function watched(stream) {
     { highWaterMark: 0 },
   );
   return [body, reader.closed.catch(() => {})];
-}
-
-/** A database that this page shares. */
-export class OwnShare {
-  #meeting;
-  #door;
-
-  /**
-   * @param {{ id: string, name: string, info: any, database: any, door: any, meeting: Meeting }} parts
-   */
-  constructor({ id, name, info, database, door, meeting }) {
-    this.#meeting = meeting;
-    this.#door = door;
-    this.id = id;
-    this.name = name;
-    this.info = info;
-    this.database = database;
-    /** What others give to `new PouchDB()`. */
-    this.dbname = formatName(id, meeting.label);
-    /** Of one's own key, for others to compare. */
-    this.fingerprint = meeting.identity.fingerprint;
-  }
-
-  get door() {
-    return this.#door;
-  }
-
-  /**
-   * Make an invite: its text is all that somebody needs to open this share. A share that says nothing else about who may
-   * come, is then for the invited alone.
-   *
-   * @param {{ once?: boolean, expires?: number, access?: any, hub?: string, credentials?: boolean }} [options] `once`: for
-   *   the first key alone that uses it. `expires`: milliseconds. `access`: what it gives, if not what the share gives.
-   *   `hub`: the hub's address, where the invited know it by another one. `credentials`: whether the name and password of
-   *   the hub's URL are part of it.
-   * @returns {Promise<Invite>}
-   */
-  async invite({ once = false, expires, access, hub, credentials = false } = {}) {
-    const parts = {
-      hub: hub ?? this.#meeting.addressForOthers(credentials),
-      shareId: this.id,
-      fingerprint: this.fingerprint,
-      name: this.name,
-    };
-    // Made once without a token, so that what is wrong with it shows before anything is kept.
-    await Invite.make(parts);
-    const token = await this.#door.invitations.add({ once, expires: expires ?? null, access: access ?? null });
-    return Invite.make({ ...parts, token });
-  }
-
-  /**
-   * Make an invite useless for those who are not connected.
-   *
-   * @param {Invite | string} invite
-   */
-  async takeBack(invite) {
-    const { token } = invite instanceof Invite ? invite : await Invite.parse(invite);
-    if (!token) throw new PeerPouchError('not_found', 'This invite has no token.');
-    await this.#door.invitations.takeBack(token);
-  }
-
-  /**
-   * Share with a key no more: end what is under way for it, and refuse it from now on, after a reload too.
-   *
-   * @param {Uint8Array} key
-   */
-  async revoke(key) {
-    await this.#door.invitations.revoke(key);
-    this.#meeting.pool.revoke(this.id, key);
-  }
-
-  /**
-   * Take a revocation back.
-   *
-   * @param {Uint8Array} key
-   */
-  async reinstate(key) {
-    await this.#door.invitations.revoke(key, false);
-  }
 }

@@ -4,7 +4,6 @@ import { PeerPouchError } from '../errors.js';
 import { equal, toText } from '../trust/bytes.js';
 import { fingerprint, readFingerprint } from '../trust/identity.js';
 
-/** @typedef {import('../trust/invites.js').Invite} Invite */
 /** @typedef {import('../access/access.js').Access} Access */
 /**
  * Who opens a share; the signature was verified.
@@ -172,4 +171,3 @@ function asFingerprint(text) {
     return null;
   }
 }
-
