@@ -184,8 +184,8 @@ async def test_the_page_decides_who_comes_in_and_what_they_may_do(
         await (await _found(hub, "invited")).open()
     invite = await page.run("return kept.invite")
     contacts = peerpouch.Contacts(memory=True)
-    async with peerpouch.open(invite, identity=hub.identity, contacts=contacts) as remote:
-        assert (await remote.get("public"))["level"] == 1
+    async with peerpouch.open(invite, identity=hub.identity, contacts=contacts) as invited:
+        assert (await invited.get("public"))["level"] == 1
     with pytest.raises(peerpouch.errors.Forbidden, match="somebody else"):
         await peerpouch.open(invite, identity=peerpouch.Identity.ephemeral(), contacts=contacts)
 
