@@ -470,3 +470,36 @@ async def test_whoever_closes_second_waits_for_the_end_too(tmp_path: Path) -> No
     await database.close()
     assert not (tmp_path / "a.db-wal").exists()  # removed by the last connection, when it closes
     await first
+
+
+async def test_documents_of_every_kind_are_the_same_however_they_are_read(path: Path) -> None:
+    attached = {"a": {"content_type": "text/plain", "data": "aGk="}}
+    docs: list[dict[str, Any]] = [
+        {"_id": "plain", "text": 'é "quoted" \\ \u2028'},
+        {"_id": 'id with "quotes" and \\', "n": 1.5},
+        {"_id": "empty"},
+        {"_id": "exact", "n": 2**70},
+        {"_id": "attached", "_attachments": attached},
+        {"_id": "exact and attached", "n": 2**70, "_attachments": attached},
+        {"_id": "two", "n": 1},
+        {"_id": "exact and two", "n": 2**70},
+    ]
+    async with await Storage.open(path) as database:
+        await database.bulk_docs(docs)
+        for doc_id in ("two", "exact and two"):
+            await database.bulk_docs([{"_id": doc_id, "_rev": "1-00", "other": True}], new_edits=False)
+        await database.put({"_id": "gone"})
+        await database.remove("gone", (await database.get("gone"))["_rev"])
+        alone: dict[str, Any] = {}
+        for conflicts in (False, True):
+            alone = {doc["_id"]: await database.get(doc["_id"], conflicts=conflicts) for doc in docs}
+            listed = {row["id"]: row["doc"] async for row in database.all_docs(include_docs=True, conflicts=conflicts)}
+            assert listed == alone
+            changes = [change async for change in database.changes(include_docs=True, conflicts=conflicts)]
+            (gone,) = [change["doc"] for change in changes if change["id"] == "gone"]
+            assert gone == {"_id": "gone", "_rev": gone["_rev"], "_deleted": True}
+            assert {change["id"]: change["doc"] for change in changes if change["id"] != "gone"} == alone
+            matched = [change async for change in database.changes(selector={"n": {"$gt": 2}}, conflicts=conflicts)]
+            assert {change["id"] for change in matched} == {"exact", "exact and attached", "exact and two"}
+            assert not any("doc" in change for change in matched)
+        assert alone["two"]["_conflicts"] == alone["exact and two"]["_conflicts"] == ["1-00"]

@@ -10,9 +10,9 @@ import apsw
 
 from peerpouch.errors import BadRequest
 from peerpouch.ports import AttachmentMode, Change, Document, Seq
-from peerpouch.storage.connections import fetch, fetch_one, gather, gather_values
+from peerpouch.storage.connections import fetch, fetch_one, gather_values
 from peerpouch.storage.listing import PAGE_BYTES, body_bytes
-from peerpouch.storage.rows import BODY, StoredDocument, add_conflicts, document, gathered_document, weight
+from peerpouch.storage.rows import StoredDocument, add_conflicts, document, gathered_document, marked, weight
 from peerpouch.storage.schema import BRANCHED, DELETED, SEQ_SPAN_BITS
 
 _COLUMNS = "seq, id, key, rev, flags, body, ancestry"
@@ -86,19 +86,19 @@ def page(connection: apsw.Connection, options: FeedOptions, position: int, limit
         before: For a descending feed, the sequence that the page ends before; ``None`` for the first page.
     """
     (update_seq,) = fetch_one(connection, "SELECT update_seq FROM state")
-    if not (options.needs_doc or options.attachments or options.conflicts or options.doc_ids is not None):
-        return _plain_page(connection, options, position, limit, before, update_seq)
+    if not _one_by_one(options, position, update_seq):
+        found = _gathered_page(connection, options, position, limit, before, update_seq)
+        if found is not None:
+            return found
     changes: list[tuple[int, Change, Document | None]] = []
     size = 0
     last = position
     read = 0
     cut = False
-    rows = _gathered(connection, options, position, limit, before, update_seq)
-    change = _change if rows is None else _gathered_change
-    for row in _rows(connection, options, position, limit, before, update_seq) if rows is None else rows:
+    for row in _rows(connection, options, position, limit, before, update_seq):
         read += 1
         last = row[0]
-        item, cost = change(connection, row, options)
+        item, cost = _change(connection, row, options)
         if item is not None:
             changes.append(item)
             size += cost
@@ -113,34 +113,39 @@ def page(connection: apsw.Connection, options: FeedOptions, position: int, limit
     return FeedPage(changes, last, more, count_after(connection, last) if more else 0)
 
 
-def _plain_page(
+def _one_by_one(options: FeedOptions, position: int, update_seq: int) -> bool:
+    """Whether the changes are to be read one by one: with the data of attachments, or a few ids only."""
+    return bool(options.attachments) or _few_ids(options, position, update_seq)
+
+
+def _gathered_page(
     connection: apsw.Connection, options: FeedOptions, position: int, limit: int, before: int | None, update_seq: int
-) -> FeedPage:
-    """A page without documents, whose rows are put together by SQLite: what every replication begins with."""
+) -> FeedPage | None:
+    """A page whose changes and documents are put together by SQLite; ``None`` where they are too large for that, or
+    something in them is damaged and is to be named."""
     order = "DESC" if options.descending else "ASC"
-    end = update_seq + 1 if before is None else before
+    source = f"FROM docs WHERE seq > ? AND seq < ? ORDER BY seq {order} LIMIT ?"
+    bindings = (position, update_seq + 1 if before is None else before, limit)
+    if options.needs_doc and body_bytes(connection, f"SELECT body {source}", bindings) > PAGE_BYTES:
+        return None
     # The leaves of a branched document are in its ancestry, which SQLite can't read.
     revs = "'[{\"rev\":\"' || rev || '\"}]'"
     if options.style == "all_docs":
         revs = f"CASE WHEN flags & {BRANCHED} THEN 'null' ELSE {revs} END"
     row = (
         """'[' || seq || ',{"seq":' || json_quote(seq || ?) || ',"id":' || json_quote(id) || ',"changes":' || """
-        f"""{revs} || CASE WHEN flags & {DELETED} THEN ',"deleted":true' ELSE '' END || '}}]'"""
+        f"""{revs} || CASE WHEN flags & {DELETED} THEN ',"deleted":true' ELSE '' END || '}}'"""
     )
-    items, _ = gather_values(
-        connection,
-        row,
-        f"SELECT seq, id, rev, flags FROM docs WHERE seq > ? AND seq < ? ORDER BY seq {order} LIMIT ?",
-        (f"-{options.incarnation}", position, end, limit),
-    )
-    changes: list[tuple[int, Change, Document | None]] = []
-    for seq, change in items:
-        if change["changes"] is None:
-            stored = StoredDocument.find(connection, change["id"])
-            change["changes"] = [{"rev": rev} for rev in ([] if stored is None else stored.leaf_revs())]
-        changes.append((seq, change, None))
-    last = changes[-1][0] if changes else position
-    more = len(changes) == limit
+    row += f" || ',' || {marked(options.conflicts)} || ']'" if options.needs_doc else " || ',null]'"
+    columns = "seq, id, key, rev, flags, body" if options.needs_doc else "seq, id, rev, flags"
+    try:
+        items, _ = gather_values(connection, row, f"SELECT {columns} {source}", (f"-{options.incarnation}", *bindings))
+    except ValueError:
+        return None
+    finished = (_gathered(connection, seq, change, value, options) for seq, change, value in items)
+    changes = [item for item in finished if item is not None]
+    last = items[-1][0] if items else position
+    more = len(items) == limit
     if options.descending:
         return FeedPage(changes, last, more, 0)
     if not more:
@@ -149,28 +154,23 @@ def _plain_page(
 
 
 def _gathered(
-    connection: apsw.Connection,
-    options: FeedOptions,
-    position: int,
-    limit: int,
-    before: int | None,
-    update_seq: int,
-) -> list[list[Any]] | None:
-    """``seq, id, key, rev, flags, body`` of each document, or ``None`` where they are to be read one by one."""
-    if options.attachments or _few_ids(options, position, update_seq):
+    connection: apsw.Connection, seq: int, change: Any, value: Any, options: FeedOptions
+) -> tuple[int, Change, Document | None] | None:
+    """A change that SQLite put together, with what it can't; ``None`` for one that is not asked for."""
+    doc_id = change["id"]
+    if options.doc_ids is not None and doc_id not in options.doc_ids:
         return None
-    order = "DESC" if options.descending else "ASC"
-    source = f"FROM docs WHERE seq > ? AND seq < ? ORDER BY seq {order} LIMIT ?"
-    bindings = (position, update_seq + 1 if before is None else before, limit)
-    columns = ["seq", "json_quote(id)", "key", "json_quote(rev)", "flags"]
-    if not options.needs_doc:
-        return gather(connection, [*columns, "0"], f"SELECT seq, id, key, rev, flags {source}", bindings)
-    if body_bytes(connection, f"SELECT body {source}", bindings) > PAGE_BYTES:
-        return None
-    try:
-        return gather(connection, [*columns, BODY], f"SELECT seq, id, key, rev, flags, body {source}", bindings)
-    except ValueError:
-        return None
+    doc: Document | None = None
+    if value is not None:
+        doc = gathered_document(connection, doc_id, value)
+        if options.matches is not None and not options.matches(doc):
+            return None
+        if options.include_docs:
+            change["doc"] = doc
+    if change["changes"] is None:
+        stored = StoredDocument.find(connection, doc_id)
+        change["changes"] = [{"rev": rev} for rev in ([] if stored is None else stored.leaf_revs())]
+    return seq, change, doc
 
 
 def _few_ids(options: FeedOptions, position: int, update_seq: int) -> bool:
@@ -232,14 +232,6 @@ def _change(connection: apsw.Connection, row: Any, options: FeedOptions) -> _Cha
         doc = document(connection, doc_id, key, rev, flags, body, options.attachments)
     change = _finish(connection, seq, doc_id, rev, flags, doc, options)
     return change, 0 if change is None else weight(body, doc)
-
-
-def _gathered_change(connection: apsw.Connection, row: Any, options: FeedOptions) -> _Changed:
-    seq, doc_id, key, rev, flags, body = row
-    if options.doc_ids is not None and doc_id not in options.doc_ids:
-        return None, 0
-    doc = gathered_document(connection, doc_id, key, rev, flags, body) if options.needs_doc else None
-    return _finish(connection, seq, doc_id, rev, flags, doc, options), 0
 
 
 def _finish(

@@ -10,17 +10,8 @@ import apsw
 
 from peerpouch.errors import BadRequest
 from peerpouch.ports import AllDocsRow, AttachmentMode, Document
-from peerpouch.storage.connections import fetch, fetch_one, gather
-from peerpouch.storage.rows import (
-    BODY,
-    Row,
-    StoredDocument,
-    add_conflicts,
-    document,
-    gathered_document,
-    read_json,
-    weight,
-)
+from peerpouch.storage.connections import fetch, fetch_one, gather_values
+from peerpouch.storage.rows import Row, StoredDocument, document, gathered_document, marked, read_json, weight
 from peerpouch.storage.schema import BRANCHED, DELETED
 
 PAGE_ROWS = 1000
@@ -68,32 +59,28 @@ def page(connection: apsw.Connection, options: ListOptions, after: str | None, s
     where, bindings = _range(options, after)
     order = "DESC" if options.descending else "ASC"
     source = f"FROM docs WHERE {where} AND NOT flags & {DELETED} ORDER BY id {order} LIMIT ? OFFSET ?"
-    found = _gathered(connection, options, source, (*bindings, limit, skip))
-    if found is None:
+    rows = _gathered(connection, options, source, (*bindings, limit, skip))
+    if rows is None:
         return _page_by_rows(connection, options, source, (*bindings, limit, skip), limit)
-    rows: list[AllDocsRow] = []
-    for doc_id, key, rev, flags, body in found:
-        row: AllDocsRow = {"id": doc_id, "key": doc_id, "value": {"rev": rev}}
-        if options.include_docs:
-            row["doc"] = doc = gathered_document(connection, doc_id, key, rev, flags, body)
-            if options.conflicts and flags & BRANCHED:
-                add_conflicts(connection, doc)
-        rows.append(row)
+    if options.include_docs:
+        for row in rows:
+            row["doc"] = gathered_document(connection, row["id"], row["doc"])
     return ListPage(rows, rows[-1]["key"] if len(rows) == limit else None)
 
 
 def _gathered(
     connection: apsw.Connection, options: ListOptions, source: str, bindings: Sequence[Any]
-) -> list[list[Any]] | None:
-    """``id, key, rev, flags, body`` of each row, or ``None`` where they are to be read one by one: when they are large,
-    or something in them is damaged and is to be named."""
-    columns = ["json_quote(id)", "key", "json_quote(rev)", "flags"]
+) -> list[AllDocsRow] | None:
+    """The rows, put together by SQLite, their documents as :func:`marked` has them; or ``None`` where they are to be
+    read one by one: when they are large, or something in them is damaged and is to be named."""
+    row = """'{"id":' || json_quote(id) || ',"key":' || json_quote(id) || ',"value":{"rev":"' || rev || '"}'"""
     if not options.include_docs:
-        return gather(connection, [*columns, "0"], f"SELECT id, key, rev, flags {source}", bindings)
+        return gather_values(connection, row + " || '}'", f"SELECT id, rev {source}", bindings)[0]
     if options.attachments or body_bytes(connection, f"SELECT body {source}", bindings) > PAGE_BYTES:
         return None
+    row += f" || ',\"doc\":' || {marked(options.conflicts)} || '}}'"
     try:
-        return gather(connection, [*columns, BODY], f"SELECT id, key, rev, flags, body {source}", bindings)
+        return gather_values(connection, row, f"SELECT id, key, rev, flags, body {source}", bindings)[0]
     except ValueError:
         return None
 

@@ -28,9 +28,6 @@ _ATTACHMENTS_OF = (
 )
 
 
-BODY = f"CASE WHEN flags & {EXACT} THEN 'null' ELSE CAST(body AS TEXT) END"
-"""A body as a column for :func:`peerpouch.storage.connections.gather`; an exact one is to be read by itself."""
-
 _OPENING = (
     "'{\"_id\":' || json_quote(id) || ',\"_rev\":\"' || rev || '\"' "
     f"|| CASE WHEN flags & {DELETED} THEN ',\"_deleted\":true' ELSE '' END "
@@ -39,6 +36,18 @@ _OPENING = (
 DOCUMENT = _OPENING + " || '}'"
 """A document without attachments as JSON, put together by SQLite: that costs less than to put parsed parts together.
 Neither a revision id nor an ancestry has a character that JSON would escape."""
+
+
+def marked(conflicts: bool) -> str:
+    """Any winner's document as JSON, for :func:`gathered_document`, which sees to what SQLite can't: a number in place
+    of attachments is their key, one in place of conflicts says that there may be some, and one in place of the whole
+    that it is to be read by itself."""
+    branched = f"CASE WHEN flags & {BRANCHED} THEN ',\"_conflicts\":1' ELSE '' END" if conflicts else "''"
+    return (
+        f"CASE WHEN flags & {EXACT} THEN '{int(conflicts)}' ELSE {_OPENING} "
+        f"|| CASE WHEN flags & {ATTACHMENTS} THEN ',\"_attachments\":' || key ELSE '' END || {branched} || '}}' END"
+    )
+
 
 DOCUMENT_WITH_HISTORY = (
     _OPENING + """ || ',"_revisions":{"start":' || CAST(rev AS INTEGER) || ',"ids":["' """
@@ -79,20 +88,20 @@ def document(
     return doc
 
 
-def gathered_document(
-    connection: apsw.Connection, doc_id: str, key: int, rev: str, flags: int, body: dict[str, Any] | None
-) -> Document:
-    """:func:`document` for a body that was parsed already, with attachments as stubs."""
-    doc: Document = {"_id": doc_id, "_rev": rev}
-    if flags & DELETED:
-        doc["_deleted"] = True
-    if body is None:
-        (data,) = fetch_one(connection, "SELECT body FROM docs WHERE id = ?", (doc_id,))
-        doc.update(read_json(data, flags))
-    else:
-        doc.update(body)
-    if flags & ATTACHMENTS:
-        doc["_attachments"] = attachment_stubs(connection, key, rev, False)
+def gathered_document(connection: apsw.Connection, doc_id: str, value: Any) -> Document:
+    """What :func:`marked` stands for: the winner's document, with attachments as stubs, and with its conflicts where
+    these were asked for."""
+    if type(value) is not dict:
+        stored = StoredDocument.find(connection, doc_id)
+        assert stored is not None, "it is of the same snapshot"
+        doc = document(connection, doc_id, stored.key, stored.rev, stored.flags, stored.body)
+        stored.conflict_fields(doc, value != 0, False)
+        return doc
+    doc = value
+    if "_attachments" in doc:
+        doc["_attachments"] = attachment_stubs(connection, doc["_attachments"], doc["_rev"], False)
+    if doc.pop("_conflicts", None) is not None:
+        add_conflicts(connection, doc)
     return doc
 
 
@@ -136,7 +145,7 @@ class StoredDocument:
 
     def __init__(self, connection: apsw.Connection, row: Row) -> None:
         self.connection = connection
-        self.seq, self.id, self.key, self.rev, self.flags, self._body, self._ancestry = row
+        self.seq, self.id, self.key, self.rev, self.flags, self.body, self._ancestry = row
         self._tree: RevTree | None = None
         self.bytes_read = 0
 
@@ -163,7 +172,7 @@ class StoredDocument:
     ) -> Document | None:
         """The document of a revision, or ``None`` when its body is not here (any more)."""
         if rev == self.rev:
-            flags, body = self.flags, self._body
+            flags, body = self.flags, self.body
         else:
             found = fetch_one(
                 self.connection, "SELECT flags, body FROM revs WHERE key = ? AND rev = ?", (self.key, rev)
