@@ -307,6 +307,15 @@ def _collect_fields(node: Node, found: set[str], others: set[str], required: boo
             _collect_fields(part, found, others, required and isinstance(node, All))
 
 
+def conditions(node: Node) -> int:
+    """How many conditions are in it, which is about what matching costs."""
+    if isinstance(node, Condition):
+        return 1 + (0 if node.part is None else conditions(node.part))
+    if isinstance(node, Not):
+        return conditions(node.part)
+    return sum(map(conditions, node.parts))
+
+
 def has_patterns(node: Node) -> bool:
     """Whether there is a regular expression in it: then matching may take long, and belongs in a thread."""
     if isinstance(node, Condition):

@@ -193,8 +193,12 @@ class IndexStore(ABC):
     """
 
     @abstractmethod
+    async def newest_seq(self) -> Seq:
+        """The sequence of the newest change. Asked before every query, so it costs next to nothing."""
+
+    @abstractmethod
     async def index_state(self, index: str) -> IndexState | None:
-        """How far an index is; ``None`` when there is none of this name."""
+        """How far an index is; ``None`` when there is none of this name. Costs next to nothing, too."""
 
     @abstractmethod
     async def update_index(
@@ -227,6 +231,25 @@ class IndexStore(ABC):
         limit: int = 1000,
     ) -> list[IndexRow]:
         """Rows from ``start`` up to (not including) ``end``, whichever the direction; no transaction outlives the call.
+
+        Raises:
+            NotFound: when there is no such index (any more).
+        """
+
+    @abstractmethod
+    async def read_index_docs(
+        self,
+        index: str,
+        *,
+        start: IndexPosition | None = None,
+        end: IndexPosition | None = None,
+        descending: bool = False,
+        limit: int = 1000,
+        conflicts: bool = False,
+    ) -> list[tuple[IndexRow, Document | None]] | None:
+        """Rows without their values, each with its document, ``None`` for one that is gone or deleted.
+
+        ``None`` instead of a list where the documents are too large to be held together: read them one by one.
 
         Raises:
             NotFound: when there is no such index (any more).

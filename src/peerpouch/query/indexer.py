@@ -75,6 +75,9 @@ class Indexer:
             design_docs: Whether design documents are in it.
             conflicts: Whether documents are mapped with their ``_conflicts``.
         """
+        newest, known = await self._store.newest_seq(), await self._store.index_state(index)
+        if known is not None and known.seq == newest:
+            return newest
         lock = self._locks.setdefault(index, asyncio.Lock())
         async with lock:
             try:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from peerpouch.core.mango import All, finds_nothing, has_patterns
+from peerpouch.core.mango import All, conditions, finds_nothing, has_patterns
 from peerpouch.core.selector import Matcher, compile_selector
 from peerpouch.errors import BadRequest, Conflict, NotFound
-from peerpouch.ports import Document, Documents, FindResult, IndexStore
+from peerpouch.ports import Document, Documents, FindResult, IndexStore, Seq
 from peerpouch.query.definitions import DESIGN, LANGUAGE, PRIMARY, MangoIndex, design_id, indexes_of, new_index
 from peerpouch.query.explaining import explanation
 from peerpouch.query.indexer import Indexer, in_thread
@@ -20,8 +20,8 @@ from peerpouch.query.scans import Batch, Scan, open_scan
 
 _FIRST_BATCH: Final = 50
 _LARGEST_BATCH: Final = 1000
-# Up to so many documents are matched where the caller runs: going to a thread and back costs as much.
-_MATCH_HERE: Final = 50
+# Up to so many conditions are tried where the caller runs: going to a thread and back costs as much.
+_MATCH_HERE: Final = 400
 _TRIES: Final = 5
 
 
@@ -32,6 +32,7 @@ class MangoQueries:
         self._documents = documents
         self._store = store
         self._indexer = indexer
+        self._known: tuple[Seq, list[MangoIndex]] | None = None
 
     async def find(self, query: Query, bookmark: str | None, execution_stats: bool) -> FindResult:
         """See :meth:`peerpouch.ports.Queries.find`."""
@@ -58,7 +59,8 @@ class MangoQueries:
     async def _collect(self, query: Query, plan: Plan, scan: Scan) -> tuple[list[Document], str | None]:
         matches = compile_selector(All((query.node, plan.condition)))
         project = query.project
-        heavy = has_patterns(query.node) or has_patterns(plan.condition)
+        patterns = has_patterns(query.node) or has_patterns(plan.condition)
+        here = 0 if patterns else _MATCH_HERE // (1 + conditions(query.node) + conditions(plan.condition))
         skip, left = query.skip, 0 if finds_nothing(query.selector) else query.limit
         docs: list[Document] = []
         last: Any = None
@@ -67,7 +69,7 @@ class MangoQueries:
             batch = await self._read(scan, size, plan.index)
             if batch is None:
                 break
-            found = await _matching(batch, matches, heavy)
+            found = await _matching(batch, matches, here)
             if skip:
                 found, skip = found[skip:], max(0, skip - len(found))
             if left is not None:
@@ -140,7 +142,11 @@ class MangoQueries:
 
     async def indexes(self) -> list[MangoIndex]:
         """All json indexes of the database's design documents."""
-        return indexes_of(await self.design_docs())
+        # As of before the design documents are read: what is written meanwhile makes the next query read them again.
+        seq = await self._store.newest_seq()
+        if self._known is None or self._known[0] != seq:
+            self._known = seq, indexes_of(await self.design_docs())
+        return self._known[1]
 
     async def design_docs(self) -> list[Document]:
         """All design documents."""
@@ -172,8 +178,8 @@ class MangoQueries:
         return True
 
 
-async def _matching(batch: Batch, matches: Matcher, heavy: bool) -> Batch:
+async def _matching(batch: Batch, matches: Matcher, here: int) -> Batch:
     def run() -> Batch:
         return [item for item in batch if matches(item[1])]
 
-    return run() if len(batch) <= _MATCH_HERE and not heavy else await asyncio.to_thread(run)
+    return run() if len(batch) <= here else await asyncio.to_thread(run)

@@ -54,7 +54,7 @@ def open_scan(
         return _PointScan(fetch, plan.points, plan.descending, place)
     if plan.index.primary:
         return _IdScan(documents, plan, place, conflicts)
-    return _IndexScan(fetch, store, plan, place)
+    return _IndexScan(fetch, store, plan, place, conflicts)
 
 
 def _encode(*place: str) -> str:
@@ -167,7 +167,8 @@ class _PointScan(Scan):
 class _IndexScan(Scan):
     """By an index's keys. Documents that were deleted since the rows were read are left out."""
 
-    def __init__(self, fetch: Fetch, store: IndexStore, plan: Plan, place: list[str] | None) -> None:
+    def __init__(self, fetch: Fetch, store: IndexStore, plan: Plan, place: list[str] | None, conflicts: bool) -> None:
+        self._conflicts = conflicts
         self._fetch = fetch
         self._store = store
         self._name = plan.index.store_name
@@ -189,17 +190,23 @@ class _IndexScan(Scan):
     async def read(self, size: int) -> Batch | None:
         if self._start >= self._end:
             return None
-        rows = await self._store.read_index(
-            self._name, start=self._start, end=self._end, descending=self._descending, limit=size
+        start, end, descending = self._start, self._end, self._descending
+        found = await self._store.read_index_docs(
+            self._name, start=start, end=end, descending=descending, limit=size, conflicts=self._conflicts
         )
-        self.keys_examined += len(rows)
-        if len(rows) < size:
+        if found is None:
+            rows = await self._store.read_index(self._name, start=start, end=end, descending=descending, limit=size)
+            docs = await self._fetch([row.doc_id for row in rows])
+            found = [(row, docs.get(row.doc_id)) for row in rows]
+        self.keys_examined += len(found)
+        if len(found) < size:
             self._end = self._start
         else:
-            self._go_behind(IndexPosition(rows[-1].key, rows[-1].doc_id))
-        docs = await self._fetch([row.doc_id for row in rows])
-        self.docs_examined += len(docs)
-        return [(row, docs[row.doc_id]) for row in rows if row.doc_id in docs]
+            last = found[-1][0]
+            self._go_behind(IndexPosition(last.key, last.doc_id))
+        batch: Batch = [(row, doc) for row, doc in found if doc is not None]
+        self.docs_examined += len(batch)
+        return batch
 
     def bookmark(self, place: Any) -> str:
         row: IndexRow = place

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import apsw
 
 from peerpouch.errors import NotFound
-from peerpouch.ports import Documents, IndexPosition, IndexRow, IndexState, IndexStore, Seq
-from peerpouch.storage.connections import fetch, fetch_one, gather
+from peerpouch.ports import Document, Documents, IndexPosition, IndexRow, IndexState, IndexStore, Seq
+from peerpouch.storage.connections import fetch, fetch_one, gather, gather_values
 from peerpouch.storage.engine import Engine
+from peerpouch.storage.feed import format_seq
+from peerpouch.storage.listing import PAGE_BYTES, body_bytes
+from peerpouch.storage.rows import gathered_document, marked
+from peerpouch.storage.schema import DELETED
 
+T = TypeVar("T")
+
+_NEWEST = "SELECT update_seq FROM state"
 _DROP_STEP = 5000  # rows deleted in one transaction: some milliseconds
 # Without statistics SQLite would take the primary key, and read the whole index for each document.
 _IDS = 128  # ids in one statement
@@ -41,10 +48,19 @@ class StoredIndexes(Documents, IndexStore, ABC):
     """The part of a storage that keeps indexes. An index without a name is being dropped."""
 
     _engine: Engine
+    _incarnation: str
+
+    async def newest_seq(self) -> Seq:
+        return await self._look_up(lambda c: format_seq(fetch_one(c, _NEWEST)[0], self._incarnation))
 
     async def index_state(self, index: str) -> IndexState | None:
-        row = await self._engine.read(lambda c: fetch_one(c, "SELECT upto, rows FROM indexes WHERE name = ?", (index,)))
+        row = await self._look_up(lambda c: fetch_one(c, "SELECT upto, rows FROM indexes WHERE name = ?", (index,)))
         return None if row is None else IndexState(*row)
+
+    async def _look_up(self, function: Callable[[apsw.Connection], T]) -> T:
+        """A point read, in this thread where nothing is in its way."""
+        done, found = self._engine.read_now(function)
+        return cast("T", found) if done else await self._engine.read(function)
 
     async def update_index(
         self,
@@ -90,6 +106,46 @@ class StoredIndexes(Documents, IndexStore, ABC):
                 f"ORDER BY key {order}, doc_id {order}, ordinal {order} LIMIT ? OFFSET ?",
                 [*bindings, limit, skip],
             )
+
+        return await self._engine.read(read)
+
+    async def read_index_docs(
+        self,
+        index: str,
+        *,
+        start: IndexPosition | None = None,
+        end: IndexPosition | None = None,
+        descending: bool = False,
+        limit: int = 1000,
+        conflicts: bool = False,
+    ) -> list[tuple[IndexRow, Document | None]] | None:
+        order = "DESC" if descending else "ASC"
+
+        def read(connection: apsw.Connection) -> list[tuple[IndexRow, Document | None]] | None:
+            where, bindings = _range(_number(connection, index), start, end)
+            source = (
+                "SELECT r.key AS place, r.doc_id, r.ordinal, d.id, d.key, d.rev, d.flags, d.body FROM "
+                f"(SELECT key, doc_id, ordinal FROM index_rows WHERE {where} "
+                f"ORDER BY key {order}, doc_id {order}, ordinal {order} LIMIT ?) r "
+                "LEFT JOIN docs d ON d.id = r.doc_id LIMIT -1"
+            )
+            if body_bytes(connection, source, [*bindings, limit]) > PAGE_BYTES:
+                return None
+            row = (
+                """'["' || hex(place) || '",' || json_quote(doc_id) || ',' || ordinal || ',' || """
+                f"CASE WHEN id IS NULL OR flags & {DELETED} THEN 'null' ELSE {marked(conflicts)} END || ']'"
+            )
+            try:
+                found, _ = gather_values(connection, row, source, [*bindings, limit])
+            except ValueError:
+                return None
+            return [
+                (
+                    IndexRow(bytes.fromhex(place), doc_id, ordinal, None),
+                    None if value is None else gathered_document(connection, doc_id, value),
+                )
+                for place, doc_id, ordinal, value in found
+            ]
 
         return await self._engine.read(read)
 

@@ -1,0 +1,71 @@
+"""What queries cost, in counts that hold on any machine: statements, and turns of a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peerpouch.storage.engine import Engine
+from tests.query.databases import LocalDatabase, database, ids
+from tests.storage.test_cost import statements
+
+
+async def threads(work: Callable[[], Awaitable[Any]]) -> int:
+    """How often some work handed a read over to a thread."""
+    turns = 0
+    original = Engine.read
+
+    async def read(self: Engine, *arguments: Any, **options: Any) -> Any:
+        nonlocal turns
+        turns += 1
+        return await original(self, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Engine, "read", read)
+        await work()
+    return turns
+
+
+async def filled(db: LocalDatabase) -> Callable[[], Awaitable[Any]]:
+    """A query by an index, all built."""
+    await db.bulk_docs([{"_id": f"{n:04}", "n": n} for n in range(1000)])
+    await db.create_index(["n"])
+
+    async def find() -> None:
+        assert ids((await db.find({"n": {"$gte": 500}}, limit=100))["docs"]) == [f"{n:04}" for n in range(500, 600)]
+
+    await find()
+    return find
+
+
+async def test_finding_a_hundred_by_an_index_takes_one_turn_of_a_thread(tmp_path: Path) -> None:
+    async with database((), str(tmp_path / "a.db")) as db:
+        find = await filled(db)
+        assert await threads(find) == 1
+        # What is the newest change, twice; how far the index is; its number, its rows' size, its rows; begin, rollback.
+        assert await statements(db, find) <= 8
+
+
+async def test_what_another_process_wrote_is_found(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.db")
+    async with database((), path) as one, database((), path) as two:
+        find = await filled(one)
+        await two.put({"_id": "0999x", "n": 599.5})
+        found = await one.find({"n": {"$gt": 598}}, limit=3)
+        assert ids(found["docs"]) == ["0599", "0999x", "0600"]
+        await find()
+        # An index, too.
+        await two.create_index(["n", "m"], ddoc="d")
+        assert (await one.explain({"n": 1, "m": 1}))["index"]["ddoc"] == "_design/d"
+
+
+async def test_large_documents_are_found_one_by_one(tmp_path: Path) -> None:
+    async with database((), str(tmp_path / "a.db")) as db:
+        await db.bulk_docs([{"_id": f"{n}", "n": n, "text": "x" * 1_000_000} for n in range(8)])
+        await db.create_index(["n"])
+        await db.remove("3", (await db.get("3"))["_rev"])
+        found = await db.find({"n": {"$gt": 1}}, fields=["_id"])
+        assert ids(found["docs"]) == ["2", "4", "5", "6", "7"]
