@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -69,3 +72,26 @@ async def hub(hub_url: str, tmp_path: Path) -> AsyncIterator[peerpouch.Hub]:
     contacts = peerpouch.Contacts(tmp_path / "contacts.json")
     async with peerpouch.Hub(hub_url, identity=identity, contacts=contacts, ice_servers=[]) as opened:
         yield opened
+
+
+NODE = 20
+"""The oldest version that the plugin's tests run under; Debian 12 has an older one."""
+
+
+def _version() -> int | None:
+    node = shutil.which("node")
+    if node is None:
+        return None
+    done = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=30)
+    match = re.match(r"v(\d+)\.", done.stdout)
+    return int(match[1]) if match else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Where there is no Node at all, each test says so itself.
+    version = _version()
+    if version is not None and version < NODE:
+        skip = pytest.mark.skip(reason=f"needs Node {NODE}, and this is {version}")
+        for item in items:
+            if Path(__file__).parent in item.path.parents:
+                item.add_marker(skip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 import zlib
 from collections.abc import AsyncIterator
@@ -244,5 +245,28 @@ async def test_a_visitor_opens_what_somebody_shares_and_sees_the_connection(brow
         await looks(tab, "shares-phone")
         await page.get_by_role("button", name="Disconnect Field notes").click()
         await expect(page.get_by_text("round trip")).to_be_hidden()
+        assert tab.said == []
+        await page.context.close()
+
+
+async def test_the_server_tells_who_is_connected_to_it(browser: Browser, tmp_path: Path) -> None:
+    share = peerpouch.ShareOptions("notes", "hub", "Field notes")
+    me, server_identity = peerpouch.Identity.ephemeral(), peerpouch.Identity.ephemeral()
+    async with (
+        serving(tmp_path, shares=[share], identity=server_identity) as server,
+        peerpouch.Hub(server.url + "hub", identity=me, ice_servers=[]) as hub,
+    ):
+        tab = await visit(await browser.new_context(viewport=DESK), server)
+        page = tab.page
+        await expect(page.get_by_text("“Field notes”")).to_be_visible()
+        await expect(page.get_by_text(me.fingerprint)).to_be_hidden()
+        found: list[peerpouch.SharedDatabase] = []
+        async with asyncio.timeout(60):
+            while not found:
+                found = list(await hub.get_shared_databases())
+        async with await found[0].open() as remote:
+            assert (await remote.get("heron"))["seen"]
+            await expect(page.get_by_text(me.fingerprint)).to_be_visible()
+            await looks(tab, "visitors-desk")
         assert tab.said == []
         await page.context.close()

@@ -32,7 +32,8 @@ async def test_two_people_share_a_database_and_replicate_it(tmp_path: Path) -> N
         notes, local = await alice.database(), await bob.database()
         await notes.bulk_docs([{"_id": f"note{number}", "n": number} for number in range(250)])
         await notes.put_attachment("picture", "p.png", bytes(100_000), "image/png")
-        await alice.hub.share_database(notes, name="Field notes", info={"site": 3}, on_remote=events.append)
+        own = await alice.hub.share_database(notes, name="Field notes", info={"site": 3}, on_remote=events.append)
+        assert await own.visitors() == []
 
         shares = await bob.hub.get_shared_databases(on_change=changes.append)
         (share,) = shares
@@ -47,6 +48,9 @@ async def test_two_people_share_a_database_and_replicate_it(tmp_path: Path) -> N
 
         result = await peerpouch.replicate(remote, local)
         assert result.ok and result.docs_written == 251
+        ((visitor, stats),) = await own.visitors()
+        assert visitor.key == bob.identity.key
+        assert stats.sent > 100_000
         assert await (await local.get_attachment("picture", "p.png")).read() == bytes(100_000)
         again = await peerpouch.replicate(remote, local)
         assert (again.changes_read, again.docs_written) == (0, 0)

@@ -7,6 +7,9 @@ import * as server from './server.js';
 /** Milliseconds between two looks at the server. */
 const PERIOD = 2000;
 
+/** What the paths of connections are called. */
+export const PATHS = { direct: 'direct', reflexive: 'direct, through NAT', relayed: 'through a relay' };
+
 /** @param {any} seq The count of changes that a sequence begins with. */
 const countOf = (seq) => parseInt(String(seq), 10) || 0;
 
@@ -20,6 +23,8 @@ export class DatabasesView {
     this.body = h('tbody');
     this.empty = h('p', { class: 'quiet padded' }, 'No databases yet.');
     this.own = h('section', { class: 'stack', hidden: true });
+    /** By session. @type {Map<string, { rate: Rate, plot: Plot }>} */
+    this.visitors = new Map();
     const table = h('table', {}, h('caption', { class: 'hidden-label' }, 'Databases of this server'),
       h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Name'), h('th', { scope: 'col', class: 'number' }, 'Documents'),
         h('th', { scope: 'col', class: 'number wide' }, 'Size'), h('th', { scope: 'col' }, 'Changes a second'))), this.body);
@@ -94,8 +99,20 @@ export class DatabasesView {
     this.own.replaceChildren(h('h2', {}, 'What the server does by itself'), h('ul', { class: 'card plainlist' },
       shares.map((share) => h('li', {}, h('span', {}, 'Shares ', h('a', { href: `#/db/${encodeURIComponent(share.database)}` }, share.database),
         share.name === share.database ? '' : ` as “${share.name}”`), state(share.state), h('span', { class: 'quiet small' }, `opened ${number(share.opened)} times`),
-      share.error ? h('span', { class: 'small wrap' }, share.error.reason) : null)),
+      share.error ? h('span', { class: 'small wrap' }, share.error.reason) : null,
+      (share.visitors ?? []).map((visitor) => this.visitor(visitor)))),
       jobs.map((job) => h('li', {}, h('span', { class: 'wrap' }, `Replicates ${job.source} → ${job.target}`), state(job.state ?? job.info?.state ?? 'running')))));
+  }
+
+  /** Somebody who is connected to the server. @param {any} facts */
+  visitor({ fingerprint, contact, session, path, round_trip: trip, sent, received }) {
+    const known = this.visitors.get(session) ?? { rate: new Rate(), plot: new Plot(`Bytes a second with ${contact ?? fingerprint}`, (value) => `${bytes(value)}/s`) };
+    this.visitors.set(session, known);
+    const rate = known.rate.read(sent + received);
+    known.plot.push(rate);
+    const how = [PATHS[path] ?? 'connected', trip === null ? null : `round trip ${Math.round(trip * 1000)} ms`, `${bytes(rate)}/s`];
+    return h('div', { class: 'row' }, known.plot.element, h('span', { class: 'small wrap' }, contact ? `${contact}, ` : '', h('span', { class: 'mono' }, fingerprint)),
+      h('span', { class: 'small quiet' }, how.filter(Boolean).join(', ')));
   }
 
   close() {

@@ -1,5 +1,6 @@
 /** What others share at a hub, as it comes and goes, and what is connected, by which path and how fast. */
 
+import { PATHS } from './databases.js';
 import { action, announce, bytes, h, noticeBox, reasonOf } from './dom.js';
 import { Plot, Rate } from './plots.js';
 import * as server from './server.js';
@@ -14,8 +15,6 @@ const STUN = 'peerpouch dashboard stun';
 const TRUST = {
   contact: ['good', 'known contact'], seen: ['', 'seen before'], new: ['', 'new'], changed: ['bad', 'another key than before'],
 };
-
-const PATHS = { direct: 'direct', reflexive: 'direct, through NAT', relayed: 'through a relay' };
 
 /** The hub that this page has come to, and what is open there: it stays while one looks at documents. @type {Hub | null} */
 let hub = null;

@@ -41,7 +41,7 @@ from peerpouch.node.sharing import OwnShare, SharedDatabase, SharedDatabases, de
 from peerpouch.peers.limits import CONNECT_TIMEOUT
 from peerpouch.peers.pool import Pool
 from peerpouch.peers.timing import within
-from peerpouch.ports import Clock, Database, Document, Peer, PeerTransport, SystemClock
+from peerpouch.ports import Clock, Database, Document, LinkStats, Peer, PeerTransport, SystemClock
 from peerpouch.transports.webrtc.engine import RTCOptions
 from peerpouch.transports.webrtc.transport import WebRTC
 
@@ -339,6 +339,14 @@ class Meeting(ABC):
     def disconnect(self, share_id: str, key: PublicKey) -> None:
         """Close what is connected for a share with one key."""
         self._pool.revoke(share_id, key.raw)
+
+    async def visitors(self, share_id: str) -> list[tuple[RemotePeer, LinkStats]]:
+        """Who is connected for a share."""
+        present = [
+            (RemotePeer(key := PublicKey(peer.key), peer.session, self._contact(key)), link)
+            for peer, link in self._pool.visitors(share_id)
+        ]
+        return [(remote, await link.stats()) for remote, link in present]
 
     def contact_key(self, text: str) -> PublicKey | None:
         """The key of a contact, by name or fingerprint."""

@@ -228,7 +228,7 @@ class Server:
                 "uuid": self._settings.uuid,
                 "uptime": round(self._clock.monotonic() - self._began),
                 "databases": {"known": len(await self.registry.all_names()), "open": self.registry.open_count},
-                "shares": [share.status() for share in self._standing],
+                "shares": [await share.status() for share in self._standing],
                 "replications": self._unattended.scheduler_jobs(),
                 "hub": None if self._public is None else self._public.status(),
             }

@@ -20,7 +20,7 @@ from peerpouch.identity.keys import PublicKey
 from peerpouch.node.doors import AnyAccess, AnyPeer, check_database
 from peerpouch.node.opening import Opening as DatabaseOpening
 from peerpouch.node.registry import Served
-from peerpouch.ports import Database
+from peerpouch.ports import Database, LinkStats
 
 if TYPE_CHECKING:
     from peerpouch.node.meeting import Meeting
@@ -203,6 +203,10 @@ class OwnShare:
         """
         check_database(self.database, access)
         self.served.change(self._hub.door(self.database, self.name, access, peers, on_remote))
+
+    async def visitors(self) -> list[tuple[RemotePeer, LinkStats]]:
+        """Who is connected for this share now, and what is known of each connection."""
+        return await self._hub.visitors(self.id)
 
     async def revoke(self, peer: PublicKey | RemotePeer | str) -> None:
         """Share with somebody no more: end what is under way for this key, and refuse it, after a restart too.

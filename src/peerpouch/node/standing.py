@@ -11,11 +11,12 @@ from typing import Any, Final, Self
 
 from peerpouch.core.policy import Access
 from peerpouch.errors import PeerPouchError
-from peerpouch.hub.events import RemoteEvent
+from peerpouch.hub.events import RemoteEvent, RemotePeer
 from peerpouch.node.folder import FolderRegistry
 from peerpouch.node.hubs import Hub
 from peerpouch.node.meeting import AnyIdentity
-from peerpouch.ports import Clock
+from peerpouch.node.sharing import OwnShare
+from peerpouch.ports import Clock, LinkStats
 
 _FIRST_WAIT: Final = 1.0
 _LONGEST_WAIT: Final = 60.0
@@ -51,6 +52,7 @@ class StandingShare:
         self._clock = clock
         self._state: dict[str, Any] = {"state": "starting", "dbname": None, "error": None}
         self._opened = 0
+        self._share: OwnShare | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -62,11 +64,18 @@ class StandingShare:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def status(self) -> dict[str, Any]:
-        """What is known of it, as JSON."""
+    async def status(self) -> dict[str, Any]:
+        """What is known of it, and of who is connected for it, as JSON."""
         options = self._options
         name = options.name or options.database
-        return {"database": options.database, "name": name, "opened": self._opened, **self._state}
+        visitors = [] if self._share is None else await self._share.visitors()
+        return {
+            "database": options.database,
+            "name": name,
+            "opened": self._opened,
+            **self._state,
+            "visitors": [_visitor(peer, stats) for peer, stats in visitors],
+        }
 
     @asynccontextmanager
     async def _hub(self) -> AsyncIterator[Hub]:
@@ -96,7 +105,7 @@ class StandingShare:
                         access=options.access,
                         on_remote=self._welcome,
                     )
-                    wait = _FIRST_WAIT
+                    wait, self._share = _FIRST_WAIT, share
                     self._state = {"state": "shared", "dbname": share.dbname, "error": None}
                     _LOG.info("%s is shared as %s", options.database, share.dbname)
                     await asyncio.Event().wait()
@@ -107,5 +116,19 @@ class StandingShare:
                 # A defect, which may be gone when the share is made anew.
                 self._state = {"state": "waiting", "dbname": None, "error": PeerPouchError().as_json()}
                 _LOG.error("%s can't be shared", options.database, exc_info=error)
+            finally:
+                self._share = None
             await self._clock.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
+
+
+def _visitor(peer: RemotePeer, stats: LinkStats) -> dict[str, Any]:
+    return {
+        "fingerprint": peer.fingerprint,
+        "contact": peer.contact,
+        "session": peer.session,
+        "path": stats.path,
+        "round_trip": stats.round_trip,
+        "sent": stats.sent,
+        "received": stats.received,
+    }

@@ -352,6 +352,11 @@ class Pool:
         connection.live()  # what was let in over a link that has ended is out
         return share_id in connection.admitted
 
+    def visitors(self, share_id: str) -> list[tuple[Peer, Link]]:
+        """Who is let in to one of our shares, with the links."""
+        live = [(connection.live(), connection) for connection in list(self._connections.values())]
+        return [(each.address, link) for link, each in live if link is not None and share_id in each.admitted]
+
     def revoke(self, share_id: str, key: bytes | None = None) -> None:
         """Let nobody (or nobody with this key) use a share any more; close what was open for it alone."""
         for connection in list(self._connections.values()):
