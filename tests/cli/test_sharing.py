@@ -185,3 +185,13 @@ async def test_two_people_meet_at_the_public_hub_of_a_server(folder: Path) -> No
             assert (await ended(share)).code == 130
         listed = await run(folder, "bob", "shares", "--hub", hub, "--json")
         assert listed.json == []
+
+
+async def test_a_server_that_shares_with_everybody_says_so_too(folder: Path) -> None:
+    for more, loud in (((), True), (("--read-only",), False)):
+        options = ("--port", "0", "--share", "notes", "--hub", "hub", *more, "--json")
+        async with running(folder, "host", "serve", "served", *options) as server:
+            await line(server)
+            server.send_signal(signal.SIGINT)
+            result = await ended(server)
+        assert ("may read AND CHANGE" in result.err) is loud

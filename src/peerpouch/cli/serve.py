@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from peerpouch.cli.display import say, write_json
-from peerpouch.cli.running import identity_option, json_option, run
+from peerpouch.cli.running import identity_option, json_option, run, warn_of_password
 
 if TYPE_CHECKING:
     import peerpouch
@@ -21,6 +21,11 @@ PASSWORD_VARIABLE = "PEERPOUCH_ADMIN_PASSWORD"  # noqa: S105  a variable's name
 ADMIN_PARTY = (
     "There is no administrator: every program of this machine may do everything with these databases. "
     "To set one, start with --admin NAME."
+)
+
+OPEN_TO_ALL = (
+    "OPEN TO ALL: everybody who can read the hub may read AND CHANGE what is shared. To let them only read, add "
+    "--read-only; to choose who may come, share with `peerpouch share` and --invite or --peer."
 )
 
 _LEVELS = ("debug", "info", "warning", "error")
@@ -39,6 +44,7 @@ _LEVELS = ("debug", "info", "warning", "error")
 @click.option(
     "--hub",
     metavar="HUB",
+    callback=warn_of_password,
     help="A database of DIR to be a public hub; with --share, where shares are announced: it, a URL or a file.",
 )
 @click.option("--name", help="What people see of a share; by default the database's name.")
@@ -100,7 +106,7 @@ def command(
         hub=public,
         shares=[peerpouch.ShareOptions(database, hub or "", name, access) for database in share],
     )
-    run(_serve(server, as_json=as_json))
+    run(_serve(server, as_json=as_json, open_to_all=bool(share) and not read_only))
 
 
 def is_database_name(hub: str) -> bool:
@@ -116,7 +122,7 @@ def _password(name: str) -> str | None:
     return password
 
 
-async def _serve(server: peerpouch.Server, *, as_json: bool) -> None:
+async def _serve(server: peerpouch.Server, *, as_json: bool, open_to_all: bool) -> None:
     async with server:
         if as_json:
             started = {"url": server.url, "folder": str(server.folder), "admin_party": server.admin_party}
@@ -127,4 +133,6 @@ async def _serve(server: peerpouch.Server, *, as_json: bool) -> None:
                 print(f"hub      {server.hub_url}", flush=True)
             if server.admin_party:
                 say(ADMIN_PARTY)
+        if open_to_all:
+            say(OPEN_TO_ALL)
         await server.wait()
