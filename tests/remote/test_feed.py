@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from peerpouch.errors import ConnectionFailed, DatabaseBusy, NotFound, ProtocolError
+from peerpouch.exchange import Request, Response
 from peerpouch.ports import Change, Changes
 from peerpouch.remote import RemoteDatabase, pacing
 from peerpouch.remote import feed as feed_module
@@ -178,6 +179,19 @@ class TestLive:
         with pytest.raises(ConnectionFailed):
             await take(remote.changes(live=True, heartbeat=0.01), 1)
         assert server.all_closed
+
+    async def test_a_feed_whose_answer_does_not_begin_is_dead(self) -> None:
+        """As upon a connection that was kept for later, and hangs on an address that the machine no longer has."""
+
+        class Hanging(Server):
+            async def handle_async_request(self, request: Request) -> Response:
+                if self.asked:
+                    await asyncio.Event().wait()
+                return await super().handle_async_request(request)
+
+        remote = RemoteDatabase(Hanging([Reply(page(1, 1))]), URL)
+        with pytest.raises(ConnectionFailed):
+            await take(remote.changes(live=True, heartbeat=0.01), 1)
 
     async def test_without_the_watch_a_silent_feed_would_be_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         async def stream() -> AsyncIterator[bytes]:

@@ -8,6 +8,7 @@ import gzip
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -214,3 +215,22 @@ async def test_a_circle_of_redirections_is_an_error() -> None:
             await exchange.handle_async_request(Request("GET", f"http://127.0.0.1:{port}/db"))
         await exchange.aclose()
     assert len(sent) == 6
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux names the time limit of what is sent")
+async def test_a_connection_that_falls_silent_is_given_up_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: list[tuple[Any, ...]] = []
+
+    class Watched(socket.socket):
+        def setsockopt(self, *option: Any) -> None:
+            options.append(option[1:])
+            super().setsockopt(*option)
+
+    monkeypatch.setattr(socket, "socket", Watched)
+    async with _server(_answers(_OK)) as port:
+        exchange = NetworkExchange(f"http://127.0.0.1:{port}/")
+        response = await exchange.handle_async_request(Request("GET", f"http://127.0.0.1:{port}/"))
+        await response.aread()
+        await exchange.aclose()
+    assert (socket.TCP_USER_TIMEOUT, 15_000) in options
+    assert (socket.SO_KEEPALIVE, 1) in options
