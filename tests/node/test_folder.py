@@ -183,13 +183,13 @@ async def test_nobody_else_learns_of_a_user(registry: FolderRegistry, principal:
     users = await registry.open("_users", principal)
     with pytest.raises(NotFound):
         await users.get(user_id("ben"))
-    with pytest.raises(Forbidden):
+    with pytest.raises(Unauthorized):
         await users.open_revs(user_id("ben"))
     for listing in (users.all_docs(), users.changes(), users.local_docs()):
-        with pytest.raises(Forbidden):
+        with pytest.raises((Unauthorized, Forbidden)):
             await anext(aiter(listing))
     for refused in (users.info(), users.find({}), users.get_security(), users.revs_diff({user_id("ben"): ["1-a"]})):
-        with pytest.raises(Forbidden):
+        with pytest.raises((Unauthorized, Forbidden)):
             await refused
     with pytest.raises(Forbidden):
         await users.put({"_id": user_id("zoe"), "name": "zoe", "type": "user", "roles": []})
@@ -266,3 +266,33 @@ def test_settings_that_others_may_read_or_that_are_damaged_are_refused(tmp_path:
     (tmp_path / FILE).write_text("{}")
     with pytest.raises(StorageError, match="damaged"):
         Settings.load(tmp_path)
+
+
+@pytest.mark.parametrize("security", [None, {}])
+async def test_accounts_are_made_by_everybody_where_users_is_open(
+    registry: FolderRegistry, security: dict[str, object] | None
+) -> None:
+    if security is not None:
+        await (await registry.open("_users", ROOT)).put_security(security)
+    users = await registry.open("_users", Anonymous())
+    new = {"_id": user_id("new"), "type": "user", "name": "new", "roles": [], "password": "p"}
+    if security is None:
+        with pytest.raises(Forbidden):
+            await users.put(new)
+        return
+    written = await users.put(new)
+    with pytest.raises(NotFound):
+        await users.get(user_id("new"))
+    with pytest.raises(Unauthorized):
+        await users.all_docs()
+    for attempt in (
+        {**new, "_id": user_id("chief"), "name": "chief", "roles": ["staff"]},
+        {**new, "_rev": written.rev, "password": "taken over"},
+        {"_id": "_design/x"},
+        {"_id": "_local/x"},
+        {"_id": user_id("new"), "_rev": written.rev, "_deleted": True},
+    ):
+        with pytest.raises(Forbidden):
+            await users.put(attempt)
+    stored = await (await registry.open("_users", ROOT)).get(user_id("new"))
+    assert verify("p", stored)

@@ -392,3 +392,26 @@ async def test_active_tasks_tell_how_far_an_index_is(tmp_path: Path, monkeypatch
             (2000, 2501, 79),
         ]
         assert (await client.get("/_active_tasks")).json() == []
+
+
+async def test_replicate_tells_of_earlier_runs_and_of_documents_by_their_ids(party: peerpouch.Server) -> None:
+    async with client(party) as http:
+        await http.put("source")
+        docs = [{"_id": str(n)} for n in range(5)] + [{"_id": "_design/d"}]
+        await http.post("source/_bulk_docs", json={"docs": docs})
+        asked = {"source": "source", "target": "target", "create_target": True}
+        first = (await http.post("_replicate", json=asked)).json()
+        (entry,) = first["history"]
+        assert (entry["start_last_seq"], entry["docs_written"], entry["missing_checked"]) == (0, 6, 6)
+        assert (await http.post("_replicate", json=asked)).json()["no_changes"]
+        await http.put("source/new", json={})
+        second = (await http.post("_replicate", json=asked)).json()
+        assert [entry["docs_written"] for entry in second["history"]] == [1, 6]
+        assert second["history"][0]["session_id"] == second["session_id"] != first["session_id"]
+        some = {**asked, "target": "some", "doc_ids": ["1", "_design%2Fd", "nowhere"]}
+        answer = (await http.post("_replicate", json=some)).json()
+        assert (answer["ok"], answer["docs_read"], answer["docs_written"]) == (True, 2, 2)
+        rows = (await http.get("some/_all_docs")).json()["rows"]
+        assert [row["id"] for row in rows] == ["1", "_design/d"]
+        lost = await http.post("_replicate", json={"source": "nowhere", "target": "target"})
+        assert (lost.status_code, lost.json()["error"]) == (404, "db_not_found")

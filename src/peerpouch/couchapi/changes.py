@@ -182,7 +182,7 @@ async def changes(request: Request) -> Stream:
     if request.method == "POST":
         request.require_json()
         params = params.with_body(await request.json_object(required=False))
-    asked = _Asked(params, request.header(b"last-event-id"))
+    asked = _Asked(params, request.header(b"last-event-id") or params.text("last-event-id"))
     database = await request.database()
     live = asked.feed not in ("normal", "longpoll")
     pages = _Pages(asked.open_live(database) if live else asked.open(database))

@@ -7,7 +7,7 @@ from peerpouch.couchapi.documents import created
 from peerpouch.couchapi.requests import Request
 from peerpouch.couchapi.responses import Response, header, json_response
 from peerpouch.couchapi.server import describe
-from peerpouch.errors import BadRequest, NotFound
+from peerpouch.errors import BadRequest, NotFound, NotSupported
 from peerpouch.ports import Database
 
 _OK = {"ok": True}
@@ -21,6 +21,8 @@ MAX_PURGED_REVISIONS = 1000
 
 async def create(request: Request) -> Response:
     name = request.values["db"]
+    if request.params.boolean("partitioned"):
+        raise NotSupported("Partitioned databases are not supported.")
     await request.registry.create(name, request.principal)
     return json_response(_OK, status=201, headers=[header("location", request.url(name))])
 

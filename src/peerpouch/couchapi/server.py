@@ -28,7 +28,7 @@ async def welcome(request: Request) -> Response:
 
 
 async def up(request: Request) -> Response:
-    return json_response({"status": "ok"})
+    return json_response({"status": "ok", "seeds": {}})
 
 
 async def uuids(request: Request) -> Response:

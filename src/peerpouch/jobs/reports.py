@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any, Final
@@ -20,23 +21,48 @@ def timestamp(seconds: float) -> str:
 def result(job: Job) -> dict[str, Any]:
     """The answer of ``_replicate`` for a replication that has ended."""
     progress = job.progress
-    common = {"ok": True, "session_id": job.session, "source_last_seq": progress.last_seq}
+    kept = _history(progress.history)
+    common = {
+        "ok": True,
+        "session_id": kept[0]["session_id"] if kept else job.session,
+        "source_last_seq": progress.last_seq,
+        "replication_id_version": 4,
+    }
     if not progress.docs_read and not progress.missing_checked:
-        return {**common, "no_changes": True, "replication_id_version": 4}
-    entry = {
-        "session_id": job.session,
+        return {**common, "no_changes": True}
+    counted = {
         "start_time": formatdate(progress.started or job.started, usegmt=True),
         "end_time": formatdate(progress.ended or job.started, usegmt=True),
+        "docs_read": progress.docs_read,
+        "docs_written": progress.docs_written,
+        "doc_write_failures": progress.docs_failed,
+    }
+    if job.request.options.doc_ids is not None:  # of which CouchDB keeps no history
+        return {**common, **counted}
+    entry = {
+        "session_id": common["session_id"],
         "start_last_seq": job.request.options.since or 0,
         "end_last_seq": progress.last_seq,
         "recorded_seq": progress.last_seq,
         "missing_checked": progress.missing_checked,
         "missing_found": progress.missing_found,
-        "docs_read": progress.docs_read,
-        "docs_written": progress.docs_written,
-        "doc_write_failures": progress.docs_failed,
+        **counted,
     }
-    return {**common, "replication_id_version": 4, "history": [entry]}
+    return {**common, "history": kept or [entry]}
+
+
+def _history(stored: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A checkpoint's history as CouchDB shows it. A long run has stored several entries, of which the newest counts."""
+    shown: list[dict[str, Any]] = []
+    runs: set[Any] = set()
+    for entry in stored:
+        run = entry.get("run")
+        if run is None or run not in runs:
+            runs.add(run)
+            shown.append({name: value for name, value in entry.items() if name not in ("run", "last_seq")})
+            if shown[-1].get("start_last_seq") == "0":
+                shown[-1]["start_last_seq"] = 0
+    return shown
 
 
 def active_task(job: Job, now: float) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def parse(fields: Mapping[str, Any]) -> JobRequest:
     since = fields.get("since_seq")
     options = ReplicationOptions(
         live=continuous,
-        doc_ids=None if doc_ids is None else tuple(doc_ids),
+        doc_ids=None if doc_ids is None else tuple(map(_doc_id, doc_ids)),
         selector=selector,
         filter=name,
         query=None if query is None else {key: _text(value) for key, value in query.items()},
@@ -115,6 +115,14 @@ def cancelled_id(fields: Mapping[str, Any]) -> str | None:
     """The id of the job that a request wants to end; ``None`` if it wants something else."""
     given = fields.get("id", fields.get("replication_id", fields.get("_local_id")))
     return given if _boolean(fields, "cancel") and isinstance(given, str) else None
+
+
+def _doc_id(given: str) -> str:
+    """An id as it is in a URL, as CouchDB takes it, too: no document has an id that begins so otherwise."""
+    for prefix in ("_design%2F", "_design%2f"):
+        if given.startswith(prefix):
+            return "_design/" + given.removeprefix(prefix)
+    return given
 
 
 def _text(value: Any) -> str:

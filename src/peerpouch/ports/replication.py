@@ -64,6 +64,7 @@ class ReplicationProgress:
         pending: Changes still to be read, where the source can tell.
         last_seq: The source's sequence up to which everything is written.
         refused: The first 100 documents refused.
+        history: At the end, what the checkpoint tells of this and earlier runs, newest first, in CouchDB's form.
     """
 
     state: str = "starting"
@@ -82,6 +83,7 @@ class ReplicationProgress:
     ended: float | None = None
     error: PeerPouchError | None = None
     refused: tuple[DocumentRefused, ...] = ()
+    history: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def ok(self) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
+from typing import Any
 
 from peerpouch.core import replication_plan as plan
 from peerpouch.errors import Conflict, NotFound, PeerPouchError
@@ -84,6 +85,11 @@ class Checkpointer:
     def seq(self) -> str:
         """The sequence that is stored."""
         return self._checkpoint.seq
+
+    @property
+    def history(self) -> tuple[Mapping[str, Any], ...]:
+        """What is stored of this run and earlier ones, newest first."""
+        return self._checkpoint.history
 
     async def load(self) -> str:
         """The source's sequence to go on from."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any, TypeVar
 
 from peerpouch.errors import PeerPouchError
 from peerpouch.ports import DocumentRefused, ReplicationProgress
@@ -71,6 +71,7 @@ class Meter:
         self.ended: float | None = None
         self.error: PeerPouchError | None = None
         self.refused: list[DocumentRefused] = []
+        self.history: tuple[Mapping[str, Any], ...] = ()
         self.bell = Bell()
 
     def snapshot(self) -> ReplicationProgress:
@@ -92,6 +93,7 @@ class Meter:
             ended=self.ended,
             error=self.error,
             refused=tuple(self.refused),
+            history=self.history,
         )
 
     def refuse(self, doc_id: str, rev: str, error: PeerPouchError) -> None:

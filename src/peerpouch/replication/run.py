@@ -120,6 +120,8 @@ class PipelinedReplication(Replication):
 
     def _end(self, state: str) -> None:
         self._meter.state = state
+        if self._checkpointer is not None:
+            self._meter.history = self._checkpointer.history
         self._meter.ended = self._clock.now()
         self._meter.bell.end()
 
