@@ -16,7 +16,7 @@ class TestServer:
         assert int(answer["version"].split(".")[0]) >= 3
 
     async def test_it_is_up(self, api: Api) -> None:
-        assert (await api.get("/_up")).json == {"status": "ok"}
+        assert (await api.get("/_up")).json == {"status": "ok", "seeds": {}}
 
     async def test_uuids_are_made_up(self, api: Api) -> None:
         answer = await api.get("/_uuids?count=3")

@@ -106,6 +106,7 @@ _BODIES: dict[str, Any] = {
     "_bulk_delete": {"docids": []},
     "queries": {"queries": []},
     "_revs_limit": 5,
+    "_purged_infos_limit": 5,
 }
 
 

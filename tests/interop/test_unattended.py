@@ -55,7 +55,7 @@ async def has(server: Serving, doc_id: str) -> None:
 async def test_a_server_ends_by_sigterm_with_its_exit_code(tmp_path: Path) -> None:
     async with Serving(tmp_path / "one") as server:
         async with client(server) as http:
-            assert (await http.get("_up")).json() == {"status": "ok"}
+            assert (await http.get("_up")).json()["status"] == "ok"
         assert await server.end() == 143
 
 

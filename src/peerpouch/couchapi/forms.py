@@ -21,11 +21,11 @@ from peerpouch.ports import Document
 
 async def post(request: Request) -> Response:
     """Write a document, or add attachments to one."""
+    database = await request.database()
     content_type = request.header(b"content-type") or ""
     if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
         raise UnsupportedMediaType("Content-Type must be multipart/form-data")
     _check_referer(request)
-    database = await request.database()
     doc_id = document_id(request)
     fields, files = _read(boundary_of(content_type), await request.read())
     doc: Document
