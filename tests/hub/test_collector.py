@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from peerpouch.hub import collector as module
@@ -104,3 +106,13 @@ async def test_an_operator_does_it_by_the_clock(join: Join, hub: MemoryHub, cloc
     assert done == Collected(deleted=1, purged=2)
     assert sorted(hub._docs) == sorted([f"share:{living}", "share:unknown", signal(2)])
     assert steps
+
+
+@pytest.mark.parametrize("created", [10**400, -(10**400), 2**60, None, "soon", 1.5, True])
+async def test_no_time_that_somebody_made_up_keeps_a_signal_from_an_operator(
+    hub: MemoryHub, clock: FakeClock, created: Any
+) -> None:
+    hub.force({"_id": signal(1), "created": created})
+    hub.force({"_id": signal(2), "created": round(1000 * clock.now()) + 80_000_000})
+    assert (await collect_garbage(hub, now=clock.now())).deleted == 1
+    assert hub.ids("signal:") == [signal(2)]

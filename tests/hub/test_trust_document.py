@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from peerpouch.hub import admission, answering, client, feed, leases, publisher, shares, signals
+from peerpouch.hub import admission, answering, client, collector, directory, feed, leases, publisher, shares, signals
 from peerpouch.identity import canonical, invites
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "protocol" / "trust.md").read_text(encoding="utf-8")
@@ -56,3 +56,22 @@ def test_every_error_of_a_refusal_is_named() -> None:
     allowed = {cls.error for refusal in signals.REFUSALS for cls in (refusal, *refusal.__subclasses__())}
     listed = " ".join(DOCUMENT.split()).partition("`error` is one of ")[2].partition(";")[0]
     assert set(re.findall(r"`(\w+)`", listed)) == allowed
+
+
+def test_the_times_of_tidying_and_the_bounds_in_the_text_are_those_of_the_code() -> None:
+    text = " ".join(DOCUMENT.split())
+    assert f"every {collector.PASS_EVERY / 60:g} minutes, and trusts no clock" in text
+    assert f"did not change for {collector.UNCHANGED_FOR / 60:g} minutes while it looked on" in text
+    assert f"looks at {directory.MAX_ROWS:,} documents and lists {leases.MAX_SHARES:,} shares" in text
+    assert f"offers more than {admission.AHEAD:g} seconds ahead of the clock" in text
+    assert f"bring both to a multiple of {signals._PADDING:,} bytes" in text
+    assert f"base32 of {signals.NONCE_BYTES} random bytes, {signals.NONCE_LENGTH} characters" in text
+    assert f"seconds, an integer from {shares.MIN_LEASE} to {shares.MAX_LEASE:,}; usually {shares.LEASE}" in text
+    assert signals.MAX_INTEGER == canonical.MAX_SAFE_INTEGER == 2**53 - 1
+
+
+def test_the_characters_that_no_name_has_are_those_of_the_code() -> None:
+    (listed,) = re.findall(r"none of U\+([^|]+) \|", DOCUMENT)
+    ranges = re.findall(r"([0-9A-F]{4})\u2013([0-9A-F]{4})", listed)
+    forbidden = {chr(code) for first, last in ranges for code in range(int(first, 16), int(last, 16) + 1)}
+    assert forbidden == shares._UNPRINTABLE

@@ -140,7 +140,7 @@ class Collector:
 async def collect_garbage(
     database: Documents, *, now: float, progress: Callable[[Collected], None] | None = None
 ) -> Collected:
-    """Delete signals older than an hour and shares that ran out a day ago, and purge all that was deleted.
+    """Delete signals older than an hour, or more than a day ahead, and shares that ran out a day ago; purge all of it.
 
     For a hub's operator, whose clock is right and who may do all of that.
 
@@ -180,7 +180,8 @@ def _ended_before(document: Document, now: float) -> bool:
     """Whether a signal or share is long dead by the wall clock. What is neither is left alone."""
     if document["_id"].startswith(signals.PREFIX):
         created = document.get("created")
-        return type(created) is not int or now - created / 1000 > 3600
+        # Nobody signs this time: one that no clock has, or will have for a day, must not keep a document for ever.
+        return type(created) is not int or not 1000 * (now - 3600) <= created <= 1000 * (now + 24 * 3600)
     try:
         share = shares.from_document(document)
     except InvalidSignal:
