@@ -98,7 +98,7 @@ export class DatabasesView {
     this.own.hidden = shares.length + jobs.length === 0;
     this.own.replaceChildren(h('h2', {}, 'What the server does by itself'), h('ul', { class: 'card plainlist' },
       shares.map((share) => h('li', {}, h('span', {}, 'Shares ', h('a', { href: `#/db/${encodeURIComponent(share.database)}` }, share.database),
-        share.name === share.database ? '' : ` as “${share.name}”`), state(share.state), h('span', { class: 'quiet small' }, `opened ${number(share.opened)} times`),
+        share.name === share.database ? '' : ` as “${share.name}”`, ' ', state(share.state)), h('span', { class: 'quiet small' }, share.opened === 1 ? 'opened once' : `opened ${number(share.opened)} times`),
       share.error ? h('span', { class: 'small wrap' }, share.error.reason) : null,
       (share.visitors ?? []).map((visitor) => this.visitor(visitor)))),
       jobs.map((job) => h('li', {}, h('span', { class: 'wrap' }, `Replicates ${job.source} → ${job.target}`), state(job.state ?? job.info?.state ?? 'running')))));

@@ -300,6 +300,8 @@ export class LocalDocuments {
     let told = false;
     try {
       await watcher?.ready;
+      // A sequence of another kind of database, or of another selector's: it starts over.
+      if (typeof since === 'string' && since !== 'now' && typeof (await this.ask(() => this.db.info())).update_seq === 'number') since = 0;
       while (!signal.aborted) {
         const seen = watcher?.count ?? 0;
         const asked = matches || rest.descending ? size : Math.min(size, limit);

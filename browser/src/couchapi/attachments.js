@@ -48,7 +48,27 @@ export async function get(request) {
   const [start, end] = span ?? [0, length];
   headers['content-length'] = String(end - start);
   if (span) headers['content-range'] = `bytes ${start}-${end - 1}/${length}`;
-  return new Response(request.method === 'HEAD' ? null : blob.slice(start, end).stream(), { status: span ? 206 : 200, headers });
+  const body = request.method === 'HEAD' ? null : checked(blob.slice(start, end), () => database.require('read'));
+  return new Response(body, { status: span ? 206 : 200, headers });
+}
+
+/** Content, which breaks off when the visit ends. @param {Blob} blob @param {() => void} check */
+function checked(blob, check) {
+  const reader = blob.stream().getReader();
+  return new ReadableStream({
+    async pull(controller) {
+      try {
+        check();
+        const { done, value } = await reader.read();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      } catch (error) {
+        controller.error(error);
+        await reader.cancel();
+      }
+    },
+    cancel: (reason) => reader.cancel(reason),
+  }, { highWaterMark: 0 });
 }
 
 /** Add or replace an attachment; the body is its content. @param {Request} request */

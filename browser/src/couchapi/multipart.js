@@ -6,7 +6,7 @@
  */
 
 import { isObject } from '../access/selector.js';
-import { gunzip, refuse } from './requests.js';
+import { MAX_JSON, gunzip, refuse } from './requests.js';
 
 /** Bytes of the head of a part; those of replicators have 200. */
 const MAX_HEAD = 16 * 1024;
@@ -87,6 +87,7 @@ export async function readRelated(request) {
   const source = parts(request.chunks({ decode: false }), match[1] ?? match[2]);
   const first = await source.next();
   if (first.done) return refuse('The multipart body has no document.');
+  if (first.value.blob.size > MAX_JSON) refuse(`The document is larger than the limit of ${MAX_JSON} bytes.`, 'too_large');
   let doc;
   try {
     doc = JSON.parse(await first.value.blob.text());

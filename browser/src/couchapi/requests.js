@@ -15,7 +15,7 @@ import { isObject } from '../access/selector.js';
  */
 
 /** Bytes of a JSON body, decompressed: PouchDB sends attachments as base64 inside `_bulk_docs`, 100 documents of 1 MB fit. */
-const MAX_JSON = 128 * 1024 * 1024;
+export const MAX_JSON = 128 * 1024 * 1024;
 
 /** Bytes of a body with attachments, which a page must hold in memory until PouchDB has them. */
 const MAX_BODY = 1024 * 1024 * 1024;
@@ -143,12 +143,18 @@ export class Request {
 
   /** The body, decompressed, as it comes. @param {{ limit?: number, decode?: boolean }} [options] @returns {AsyncGenerator<Uint8Array>} */
   async *chunks({ limit = MAX_BODY, decode = true } = {}) {
-    let body = this.raw.body;
+    const { body } = this.raw;
     if (!body) return;
     const encoding = (this.header('content-encoding') ?? 'identity').trim().toLowerCase();
     if (encoding !== 'identity' && encoding !== 'gzip') refuse('Only gzip and identity content-encodings are supported', 'bad_content_type');
-    if (encoding === 'gzip' && decode) body = gunzip(body);
-    yield* read(body, limit);
+    const zipped = encoding === 'gzip' && decode;
+    try {
+      yield* read(zipped ? gunzip(body) : body, limit);
+    } catch (error) {
+      // What decompressors throw differs.
+      if (zipped && !(error instanceof PeerPouchError)) refuse('The body is not valid gzip.');
+      throw error;
+    }
   }
 
   /** The body as JSON. @param {{ required?: boolean }} [options] @returns {Promise<any>} */
@@ -187,10 +193,6 @@ export async function* read(body, limit) {
       if (size > limit) refuse(`The request's body is larger than the limit of ${limit} bytes.`, 'too_large');
       yield value;
     }
-  } catch (error) {
-    // What a decompressor throws.
-    if (error instanceof TypeError) return refuse('The body is not valid gzip.');
-    throw error;
   } finally {
     await reader.cancel().catch(() => {});
   }
