@@ -20,7 +20,9 @@ import benchmarks.querying
 import benchmarks.reading
 import benchmarks.replicating
 import benchmarks.serving
+import benchmarks.sets
 import benchmarks.shaped
+import benchmarks.starting
 import benchmarks.trusting
 from benchmarks import report
 from benchmarks.registry import FULL, REGISTRY, SHORT
@@ -52,7 +54,7 @@ def main(names: tuple[str, ...], short: bool, long: bool, only_list: bool) -> No
         table.add_row(*map(Text, row))
     Console(width=None if sys.stdout.isatty() else 180).print(table)
     if not names:
-        report.RESULTS.write_text(report.markdown(results, scale), "utf-8")
+        report.write(results, scale)
         click.echo(f"Written to {report.RESULTS}.", err=True)
     if any(result.error for result in results):
         sys.exit(1)

@@ -1,9 +1,10 @@
-"""What is written: records of about 240 bytes as JSON, the same in every run."""
+"""What is written, the same in every run: records of about 240 bytes as JSON, and three other sets."""
 
 from __future__ import annotations
 
+import base64
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -44,8 +45,47 @@ def record(number: int) -> dict[str, Any]:
     }
 
 
-def batches(count: int, size: int = BATCH) -> Iterator[list[dict[str, Any]]]:
-    """``count`` records, ``size`` at a time."""
-    records = map(record, range(count))
+def nested(number: int) -> dict[str, Any]:
+    """A record of about 2 kB, six levels deep."""
+    chance = random.Random(number)
+
+    def level(depth: int) -> dict[str, Any]:
+        fields: dict[str, Any] = {word: chance.uniform(-40, 40) for word in chance.sample(_WORDS, 3)}
+        fields["tags"] = chance.choices(_WORDS, k=3)
+        return fields | ({"below": [level(depth - 1) for _ in range(2 - depth % 2)]} if depth else {})
+
+    return {"_id": f"nested-{number:09d}", "type": "survey", "root": level(5)}
+
+
+_TEXTS = ("Ærøskøbing", "Живая вода", "山高水长", "ひらがな", "مرحبا", "नमस्ते", "😀🎈🌍", "Łódź", "ὕδωρ", "שלום")
+
+
+def unicode_text(number: int) -> dict[str, Any]:
+    """A record whose text is hardly ever ASCII."""
+    chance = random.Random(number)
+    return {
+        "_id": f"тест-{number:09d}",
+        "title": chance.choice(_TEXTS),
+        "words": chance.choices(_TEXTS, k=6),
+        "text": " ".join(chance.choices(_TEXTS, k=20)),
+    }
+
+
+def with_attachment(number: int) -> dict[str, Any]:
+    """A record with an attachment of 3 kB."""
+    data = base64.b64encode(random.Random(number).randbytes(3_000)).decode()
+    attachments = {"photo.jpg": {"content_type": "image/jpeg", "data": data}}
+    return {**record(number), "_attachments": attachments}
+
+
+Make = Callable[[int], dict[str, Any]]
+
+SETS: dict[str, Make] = {"nested": nested, "unicode": unicode_text, "attachments": with_attachment}
+"""The sets beside the records, by the names that benchmarks have for them."""
+
+
+def batches(count: int, size: int = BATCH, make: Make = record) -> Iterator[list[dict[str, Any]]]:
+    """``count`` documents, ``size`` at a time."""
+    records = map(make, range(count))
     while batch := list(islice(records, size)):
         yield batch

@@ -11,7 +11,7 @@ import apsw
 import orjson
 
 import peerpouch
-from benchmarks.documents import BATCH, batches, record
+from benchmarks.documents import BATCH, Make, batches, record
 from benchmarks.registry import Measured, Run, benchmark
 from peerpouch.ports import Database, WriteFailure
 
@@ -34,13 +34,13 @@ def stopwatch() -> Iterator[list[float]]:
     seconds.append(time.perf_counter() - began)
 
 
-async def fill(database: Database, count: int) -> None:
-    """Write records, a batch at a time.
+async def fill(database: Database, count: int, make: Make = record) -> None:
+    """Write documents, a batch at a time.
 
     Raises:
         PeerPouchError: the first one that was refused.
     """
-    for batch in batches(count):
+    for batch in batches(count, make=make):
         for result in await database.bulk_docs(batch):
             if isinstance(result, WriteFailure):
                 raise result.error
@@ -68,7 +68,7 @@ async def _bulk_write(run: Run) -> Measured:
     return Measured(run.scale.documents / seconds[0])
 
 
-@bulk_write.subject("bare SQLite", f"{FULL_NOTE}; id and JSON in one table")
+@bulk_write.subject("bare SQLite", f"{FULL_NOTE}; id and JSON in one table", "limit")
 async def _bulk_write_sqlite(run: Run) -> Measured:
     made = list(batches(run.scale.documents))
     connection = bare_table(run)
@@ -92,7 +92,7 @@ async def _single_write(run: Run) -> Measured:
     return Measured(len(docs) / seconds[0])
 
 
-@single_write.subject("bare SQLite", "every write synced to disk; id and JSON in one table")
+@single_write.subject("bare SQLite", "every write synced to disk; id and JSON in one table", "limit")
 async def _single_write_sqlite(run: Run) -> Measured:
     docs = [record(number) for number in range(run.scale.single)]
     connection = bare_table(run)
@@ -128,6 +128,26 @@ async def _point_read(run: Run) -> Measured:
     return Measured(len(ids) / seconds[0])
 
 
+def _filled_table(run: Run) -> apsw.Connection:
+    connection = bare_table(run)
+    with connection:
+        for batch in batches(run.scale.documents):
+            connection.executemany("INSERT INTO docs VALUES (?, ?)", ((doc["_id"], orjson.dumps(doc)) for doc in batch))
+    return connection
+
+
+@point_read.subject("bare SQLite", "and its JSON parsed", "limit")
+async def _point_read_sqlite(run: Run) -> Measured:
+    ids = [record(number * 7919 % run.scale.documents)["_id"] for number in range(run.scale.single * 5)]
+    connection = _filled_table(run)
+    with stopwatch() as seconds:
+        for doc_id in ids:
+            for (body,) in connection.execute("SELECT body FROM docs WHERE id = ?", (doc_id,)):
+                orjson.loads(body)
+    connection.close()
+    return Measured(len(ids) / seconds[0])
+
+
 @listing.subject("peerpouch")
 async def _listing(run: Run) -> Measured:
     async with peerpouch.open(run.folder / "bench.db") as database:
@@ -143,4 +163,13 @@ async def _changes(run: Run) -> Measured:
         await fill(database, run.scale.documents)
         with stopwatch() as seconds:
             count = sum([1 async for _ in database.changes(batch_size=BATCH)])
+    return Measured(count / seconds[0])
+
+
+@listing.subject("bare SQLite", "and its JSON parsed", "limit")
+async def _listing_sqlite(run: Run) -> Measured:
+    connection = _filled_table(run)
+    with stopwatch() as seconds:
+        count = sum(1 for (body,) in connection.execute("SELECT body FROM docs ORDER BY id") if orjson.loads(body))
+    connection.close()
     return Measured(count / seconds[0])

@@ -54,7 +54,9 @@ async def _replication(run: Run) -> Measured:
         await sharer.call("share", timeout=MOMENT)
         opened = await opener.call("open", timeout=MOMENT)
         pulled = await opener.call("pull", timeout=WORK)
-    return Measured(pulled["docs"] / pulled["seconds"], str(opened["path"]))
+        peaks = [(await each.call("used", timeout=MOMENT))["peak"] / 1e6 for each in (sharer, opener)]
+    detail = f"{opened['path']}; peak memory {peaks[0]:.0f} and {peaks[1]:.0f} MB"
+    return Measured(pulled["docs"] / pulled["seconds"], detail)
 
 
 def _per_megabyte(before: dict[str, float], after: dict[str, float], size: int) -> float:
@@ -77,7 +79,7 @@ async def _attachment(run: Run) -> Measured:
     return Measured(read["bytes"] / read["seconds"] / 1e6, detail)
 
 
-@attachment.subject("bare data channel", "the same engine, from memory, without peerpouch")
+@attachment.subject("bare data channel", "the same engine, from memory, without peerpouch", "limit")
 async def _bare_channel(run: Run) -> Measured:
     env = {"PYTHONPATH": str(ROOT)}
     async with (

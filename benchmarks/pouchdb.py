@@ -16,6 +16,7 @@ from typing import Any
 from benchmarks.attachments import attachment_in, attachment_out, size_of
 from benchmarks.documents import record
 from benchmarks.local import bulk_write, changes, concurrent_write, listing, point_read, single_write
+from benchmarks.peering import replication as peer_replication
 from benchmarks.reading import TIMES, changes_from_end, concurrent_read, random_ids
 from benchmarks.registry import Measured, Run
 from benchmarks.replicating import local_replication
@@ -123,14 +124,15 @@ async def _attachment_out(run: Run) -> Measured:
 
 
 if AVAILABLE:
-    bulk_write.subject(NAME, UNSYNCED)(_bulk_write)
-    single_write.subject(NAME, UNSYNCED)(_single_write)
-    concurrent_write.subject(NAME, UNSYNCED)(_concurrent_write)
-    point_read.subject(NAME)(_point_read)
-    concurrent_read.subject(NAME)(_concurrent_read)
-    listing.subject(NAME, "all rows at once: it has no other way")(_listing)
-    changes.subject(NAME)(_changes)
-    changes_from_end.subject(NAME)(_changes_from_end)
-    local_replication.subject(NAME, UNSYNCED)(_replication)
-    attachment_in.subject(NAME, f"{UNSYNCED}; from one buffer in memory")(_attachment_in)
-    attachment_out.subject(NAME, "into one buffer in memory")(_attachment_out)
+    bulk_write.subject(NAME, UNSYNCED, "peer")(_bulk_write)
+    single_write.subject(NAME, UNSYNCED, "peer")(_single_write)
+    concurrent_write.subject(NAME, UNSYNCED, "peer")(_concurrent_write)
+    point_read.subject(NAME, "", "peer")(_point_read)
+    concurrent_read.subject(NAME, "", "peer")(_concurrent_read)
+    listing.subject(NAME, "all rows at once: it has no other way", "peer")(_listing)
+    changes.subject(NAME, "", "peer")(_changes)
+    changes_from_end.subject(NAME, "", "peer")(_changes_from_end)
+    local_replication.subject(NAME, UNSYNCED, "peer")(_replication)
+    peer_replication.subject(f"{NAME}, one process", UNSYNCED, "peer")(_replication)
+    attachment_in.subject(NAME, f"{UNSYNCED}; from one buffer in memory", "peer")(_attachment_in)
+    attachment_out.subject(NAME, "into one buffer in memory", "peer")(_attachment_out)

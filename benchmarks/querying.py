@@ -59,7 +59,7 @@ def _line(name: str, title: str, unit: str, question: Question, *, long: bool = 
 
     made.subject("peerpouch", "the view in JavaScript" if question.find is None else "")(ours)
     if AVAILABLE:
-        made.subject(NAME, "LevelDB")(pouchdb)
+        made.subject(NAME, "LevelDB", "peer")(pouchdb)
     return made
 
 

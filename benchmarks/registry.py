@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Scale:
 
 
 FULL = Scale(rounds=5, documents=100_000, single=2_000, attachment=256 << 20, live=100, connects=20)
-SHORT = Scale(rounds=2, documents=20_000, single=300, attachment=64 << 20, live=20, connects=5)
+SHORT = Scale(rounds=2, documents=2_000, single=100, attachment=8 << 20, live=10, connects=2)
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,21 @@ class Measured:
     detail: str = ""
 
 
+Role = Literal["peer", "limit", "other"]
+"""A program of the same kind; what bounds both; or peerpouch itself, otherwise."""
+
 Measure = Callable[[Run], Awaitable[Measured]]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Who is measured: ``note`` names its durability, or whatever a comparison has to know."""
+    """Who is measured: ``note`` names its durability, or whatever a comparison has to know; ``role`` is what it is to
+    peerpouch, the first one."""
 
     name: str
     note: str
     measure: Measure
+    role: Role = "other"
 
 
 @dataclass
@@ -70,11 +76,11 @@ class Benchmark:
     long: bool = False
     subjects: list[Subject] = field(default_factory=list)
 
-    def subject(self, name: str, note: str = "") -> Callable[[Measure], Measure]:
+    def subject(self, name: str, note: str = "", role: Role = "other") -> Callable[[Measure], Measure]:
         """Add a subject; the first one is what the others are compared with."""
 
         def add(measure: Measure) -> Measure:
-            self.subjects.append(Subject(name, note, measure))
+            self.subjects.append(Subject(name, note, measure, role))
             return measure
 
         return add

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks import plots
 from benchmarks.registry import Scale
 from benchmarks.runner import Result
 
 RESULTS = Path(__file__).parent / "results.md"
-COLUMNS = ("benchmark", "subject", "median", "unit", "spread", "ratio", "note")
+COLUMNS = ("benchmark", "subject", "median", "unit", "spread", "to the peer", "to the limit", "note")
+PLOTS = Path(__file__).parent / "plots"
 
 
 def commit() -> str:
@@ -40,25 +42,41 @@ def conditions(scale: Scale) -> str:
 
 
 def rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """The table's rows. ``ratio`` is peerpouch's figure over the subject's, so more than 1 is more of the unit."""
-    first: dict[str, float | None] = {}
+    """The table's rows. A ratio says how many times as good peerpouch is, so that more than 1 is better in any unit."""
     table: list[tuple[str, ...]] = []
-    for result in results:
-        name, median, spread = result.benchmark.name, result.median, result.spread
-        base = first.setdefault(name, median)
-        is_first = result.subject is result.benchmark.subjects[0]
-        table.append(
-            (
-                result.benchmark.title if is_first else "",
-                result.subject.name,
-                "failed" if median is None else _number(median),
-                result.benchmark.unit,
-                "" if spread is None else f"± {spread:.0%}",
-                "" if is_first or not base or not median else f"{base / median:.2f}",
-                "; ".join(part for part in (result.subject.note, result.detail, result.error) if part),
+    for group in grouped(results):
+        first = group[0]
+        for result in group:
+            median, spread = result.median, result.spread
+            ratio = "" if result is first else _ratio(first, result)
+            table.append(
+                (
+                    result.benchmark.title if result is first else "",
+                    result.subject.name,
+                    "failed" if median is None else number(median),
+                    result.benchmark.unit,
+                    "" if spread is None else f"± {spread:.0%}",
+                    ratio if result.subject.role != "limit" else "",
+                    ratio if result.subject.role == "limit" else "",
+                    "; ".join(part for part in (result.subject.note, result.detail, result.error) if part),
+                )
             )
-        )
     return table
+
+
+def grouped(results: Sequence[Result]) -> list[list[Result]]:
+    """The results of each benchmark."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.benchmark.name, []).append(result)
+    return list(groups.values())
+
+
+def _ratio(ours: Result, other: Result) -> str:
+    if not ours.median or not other.median:
+        return ""
+    ratio = ours.median / other.median
+    return f"{ratio if ours.benchmark.higher_is_better else 1 / ratio:.2f}"
 
 
 def markdown(results: Sequence[Result], scale: Scale) -> str:
@@ -68,15 +86,28 @@ def markdown(results: Sequence[Result], scale: Scale) -> str:
         "",
         conditions(scale),
         "",
-        "Medians of the rounds; spread is half of their range. Ratio is peerpouch's figure over that of the subject.",
+        "Medians of the rounds; spread is half of their range. The ratios say how many times as good peerpouch is: as",
+        "its peer (or as itself under other conditions), and as the limit that bounds both.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
-        "|---|---|--:|---|---|--:|---|",
+        "|---|---|--:|---|---|--:|--:|---|",
         *("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows(results)),
+        "",
+        *(f"![{group[0].benchmark.title}](plots/{group[0].benchmark.name}.svg)" for group in grouped(results)),
         "",
     ]
     return "\n".join(lines)
 
 
-def _number(value: float) -> str:
+def write(results: Sequence[Result], scale: Scale) -> None:
+    """``results.md`` and a plot of each benchmark; those of benchmarks that are no more are removed."""
+    PLOTS.mkdir(exist_ok=True)
+    for old in PLOTS.glob("*.svg"):
+        old.unlink()
+    for group in grouped(results):
+        (PLOTS / f"{group[0].benchmark.name}.svg").write_text(plots.plot(group), "utf-8")
+    RESULTS.write_text(markdown(results, scale), "utf-8")
+
+
+def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"

@@ -46,7 +46,7 @@ def _measure(what: Benchmark, task: Task) -> None:
         if not AVAILABLE:
             continue
 
-        @what.subject(name, NOTES[name])
+        @what.subject(name, NOTES[name], "peer" if name == THEIRS else "other")
         async def _subject(run: Run, name: str = name) -> Measured:
             async with server(name, run) as url, pouch(run.folder) as client:
                 return await task(run, client, url + "bench")
@@ -117,6 +117,6 @@ for _connections in (1, 16, 64):
     for _name in (OURS, THEIRS):
         if AVAILABLE:
 
-            @_line.subject(_name, "client and server share the processors")
+            @_line.subject(_name, "client and server share the processors", "peer" if _name == THEIRS else "other")
             async def _subject(run: Run, name: str = _name, connections: int = _connections) -> Measured:
                 return await _gets(run, name, connections)

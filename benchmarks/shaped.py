@@ -130,7 +130,7 @@ def _register() -> None:
 
     for channels in (1, 4, 8):
 
-        @attachment.subject(f"{channels} bare data channel{'s' if channels > 1 else ''}")
+        @attachment.subject(f"{channels} bare data channel{'s' if channels > 1 else ''}", "", "limit")
         async def _channels(run: Run, channels: int = channels) -> Measured:
             return Measured(await _bare(run, FAR_AND_LOSSY, LOSSY, channels) / 1e6)
 

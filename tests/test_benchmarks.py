@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from xml.etree import ElementTree
 
 import pytest
 
 from benchmarks import report
-from benchmarks.documents import batches, record
+from benchmarks.documents import SETS, batches, record
+from benchmarks.plots import plot
 from benchmarks.registry import SHORT, Benchmark, Measured, Run
 from benchmarks.runner import run_all
 
@@ -23,7 +25,7 @@ def _benchmark() -> tuple[Benchmark, list[str]]:
         (run.folder / "left behind").touch()
         return Measured(100.0 * len(order))
 
-    @made.subject("the limit")
+    @made.subject("the limit", role="limit")
     async def _second(run: Run) -> Measured:
         order.append("the limit")
         return Measured(400.0, "with | a bar")
@@ -61,8 +63,35 @@ def test_the_table_has_the_commit_and_each_subjects_ratio() -> None:
     assert report.commit() in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert rows[1].startswith("| A thing | peerpouch | 200 | docs/s |")
-    assert "| 0.50 |" in rows[2]
+    assert "|  | 0.50 |" in rows[2]
     assert "with \\| a bar" in rows[2]
+
+
+def test_a_ratio_of_times_is_turned_round() -> None:
+    made = Benchmark("slow", "Slow", "ms", higher_is_better=False)
+    for name, value in (("peerpouch", 2.0), ("another", 8.0)):
+
+        @made.subject(name, role="peer")
+        async def _measure(run: Run, value: float = value) -> Measured:
+            return Measured(value)
+
+    assert report.rows(run_all([made], SHORT, lambda text: None))[1][5:7] == ("4.00", "")
+
+
+def test_a_plot_shows_every_subject_and_is_xml() -> None:
+    made, _ = _benchmark()
+    made.title = "Less < more & so on"
+    drawn = ElementTree.fromstring(plot(run_all([made], SHORT, lambda text: None)))
+    texts = [each.text for each in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == ["Less < more & so on (docs/s, more is better)", "peerpouch", "200", "the limit", "400"]
+
+
+@pytest.mark.parametrize(("name", "size"), [("nested", 2000), ("unicode", 500), ("attachments", 4300)])
+def test_the_other_sets_are_the_same_in_every_run(name: str, size: int) -> None:
+    make = SETS[name]
+    assert make(7) == make(7)
+    found = [len(json.dumps(make(n), separators=(",", ":"), ensure_ascii=False).encode()) for n in range(200)]
+    assert size * 0.8 < sum(found) / len(found) < size * 1.2
 
 
 def test_records_are_the_same_in_every_run_and_of_about_240_bytes() -> None:
