@@ -300,7 +300,8 @@ class Person:
             welcome=self._welcome,
             app=self._app,
             clock=clock,
-            limits=limits,
+            # These signals never give up by themselves, so nothing is gained by waiting for what they say.
+            limits=limits or PoolLimits(telling=0.0),
         )
 
     def share(self, share_id: str) -> None:

@@ -39,6 +39,7 @@ def open(
     contacts: Contacts | None = None,
     confirm: bool = False,
     timeout: float | None = None,
+    request_timeout: float | None = None,
     ice_servers: ice.IceServersLike = None,
     ice_transport_policy: Literal["all", "relay"] = "all",
     compression: Literal["auto", "on", "off"] = "auto",
@@ -58,6 +59,7 @@ def open(
         confirm: For a share: open it also if its name was first opened under another key, and remember this key.
         identity: For a share: in whose name; by default the user's own.
         timeout: Seconds. For a share: to connect, now and after a loss. For a URL: for each step of a request.
+        request_timeout: Seconds. For a share: for each step of an answer, once it is connected.
         ice_servers, ice_transport_policy, compression: For a share: as for :class:`Hub`.
         create: For a path: make the file when there is none.
         durability: For a path. ``"full"``: what was acknowledged survives a power cut; ``"normal"``: a killed process.
@@ -84,7 +86,13 @@ def open(
             _open,
             target,
             visit=_Asked(
-                info, identity, contacts, confirm, timeout, _network(ice_servers, ice_transport_policy, compression)
+                info=info,
+                identity=identity,
+                contacts=contacts,
+                confirm=confirm,
+                timeout=timeout,
+                request_timeout=request_timeout,
+                network=_network(ice_servers, ice_transport_policy, compression),
             ),
             create=create,
             durability=durability,
@@ -120,6 +128,7 @@ class _Asked(NamedTuple):
     contacts: Contacts | None = None
     confirm: bool = False
     timeout: float | None = None
+    request_timeout: float | None = None
     network: _Network = _Network()
     session: HubSession | None = None
 
@@ -179,7 +188,12 @@ async def _open_share(share_id: str, hub_address: str, asked: _Asked, invite: In
 
     async def reach(hub: Meeting) -> RemoteShare:
         return await hub.open_share(
-            share_id, info=asked.info, timeout=asked.timeout, confirm=asked.confirm, invite=invite
+            share_id,
+            info=asked.info,
+            timeout=asked.timeout,
+            request_timeout=asked.request_timeout,
+            confirm=asked.confirm,
+            invite=invite,
         )
 
     live = live_hub(hub_target.label, share_id, asked.identity)

@@ -394,6 +394,7 @@ class Meeting(ABC):
         *,
         info: Any = None,
         timeout: float | None = None,
+        request_timeout: float | None = None,
         confirm: bool = False,
         invite: Invite | None = None,
     ) -> RemoteShare:
@@ -404,16 +405,25 @@ class Meeting(ABC):
         """
         self._check_open()
         self._prepare()
-        share = await self._client.find(share_id)
-        await asyncio.to_thread(self._judge, share, confirm, invite)
         limit = CONNECT_TIMEOUT if timeout is None else timeout
-        lease = await self._pool.connect(share_id, doors.enclose(info, invite), timeout=limit)
+        deadline = self._clock.monotonic() + limit
+        share = await self._found(share_id, limit)
+        await asyncio.to_thread(self._judge, share, confirm, invite)
+        left = max(0.0, deadline - self._clock.monotonic())
+        lease = await self._pool.connect(share_id, doors.enclose(info, invite), timeout=left)
+        lease.timeout = limit  # from now on, for each reconnection
         try:
             await asyncio.to_thread(self._remember, share, confirm or invite is not None)
         except BaseException:
             await lease.close()
             raise
-        return RemoteShare(lease, format_name(share_id, self.label))
+        return RemoteShare(lease, format_name(share_id, self.label), request_timeout)
+
+    async def _found(self, share_id: str, limit: float) -> Share:
+        try:
+            return await within(self._clock, limit, self._client.find(share_id))
+        except TimeoutError:
+            raise HubUnreachable(f"The hub {self.label} did not answer within {limit:g} seconds.") from None
 
     def _judge(self, share: Share, confirm: bool, invite: Invite | None) -> None:
         if invite is not None:

@@ -14,6 +14,10 @@ ORIGIN: Final = "http://peer/"
 """What stands before a share's id in the URLs of its requests; a channel has no host."""
 
 
+REQUEST_TIMEOUT: Final = 120.0
+"""Seconds that a peer which is connected has for each step of an answer: a view may have to be indexed first."""
+
+
 class RemoteShare(RemoteDatabase):
     """Somebody else's database, reached peer to peer.
 
@@ -21,8 +25,9 @@ class RemoteShare(RemoteDatabase):
     it gives the connection back; it ends when nobody has used it for a while.
     """
 
-    def __init__(self, lease: Lease, dbname: str) -> None:
-        super().__init__(lease.exchange, ORIGIN + lease.share_id, name=dbname, on_close=self._closed)
+    def __init__(self, lease: Lease, dbname: str, timeout: float | None = None) -> None:
+        limit = REQUEST_TIMEOUT if timeout is None else timeout
+        super().__init__(lease.exchange, ORIGIN + lease.share_id, name=dbname, timeout=limit, on_close=self._closed)
         self._lease = lease
         self._afterwards: list[Callable[[], Awaitable[None]]] = []
 

@@ -59,13 +59,20 @@ class SharedDatabase:
         return self.owner.fingerprint
 
     def open(
-        self, *, info: Any = None, timeout: float | None = None, confirm: bool = False
+        self,
+        *,
+        info: Any = None,
+        timeout: float | None = None,
+        request_timeout: float | None = None,
+        confirm: bool = False,
     ) -> DatabaseOpening[RemoteShare]:
         """Connect to the owner, who may refuse. Await it, or use it in ``async with``.
 
         Args:
             info: Any JSON for the owner's ``on_remote``.
-            timeout: Seconds for connecting, now and after a loss.
+            timeout: Seconds for connecting, now and after a loss; 30 by default.
+            request_timeout: Seconds for each step of an answer of the peer, once it is connected; 120 by default. Feeds
+                have none. To limit one call, put it into ``asyncio.timeout``.
             confirm: Open it also if its name was first opened under another key, and remember this key.
 
         Raises:
@@ -74,7 +81,11 @@ class SharedDatabase:
             Forbidden: the owner refused, for the reason given.
             PeerUnreachable, HubUnreachable, InvalidSignal, ClockSkew
         """
-        return DatabaseOpening(lambda: self._hub.open_share(self.id, info=info, timeout=timeout, confirm=confirm))
+        return DatabaseOpening(
+            lambda: self._hub.open_share(
+                self.id, info=info, timeout=timeout, request_timeout=request_timeout, confirm=confirm
+            )
+        )
 
     def __repr__(self) -> str:
         state = " deleted" if self.deleted else ""

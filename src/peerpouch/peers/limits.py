@@ -23,6 +23,7 @@ class PoolLimits:
         settle: How long to wait for the other's connection after our offer gave way to it. Its offer and our answer
             each take one way through the hub.
         alive: How long a link may take to show that it still works, when its other end seems to want a new one.
+        telling: How long the error of a step that ran out of time is waited for.
         restart_pause: How long to wait after a restart before the path is judged again: what was done shows in a round
             trip or two.
         farewell: How long draining a link may take, and telling that a share is not used any more.
@@ -35,5 +36,6 @@ class PoolLimits:
     links_per_key: int = 16
     settle: float = 8.0
     alive: float = 2.0
+    telling: float = 1.0
     restart_pause: float = 2.0
     farewell: float = 5.0

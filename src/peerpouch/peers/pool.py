@@ -55,8 +55,8 @@ class Pool:
         transport: Makes peer connections.
         signals: Carries our offers.
         resolve: The address that serves a share now. Raises ShareNotFound, HubUnreachable and the like.
-        welcome: Decides whether a peer may open one of our shares, and gives our info for it. Raises Forbidden with a
-            reason for the peer, or ShareNotFound. It has a time limit of its own.
+        welcome: Decides, within a limit of its own, whether a peer may open one of our shares, and gives our info.
+            Raises Forbidden with a reason for the peer, or ShareNotFound.
         app: Serves the peers' requests.
     """
 
@@ -148,14 +148,16 @@ class Pool:
                 continue
             attempt = connection.attempt or self._begin(connection, share_id, info, deadline)
             same = attempt.share_id == share_id and attempt.info == info
+            # An attempt of ours ends by itself at the deadline, and says at which step.
+            limit = deadline + (self._limits.telling if same else 0.0)
             try:
-                found = await self.tasks.in_time(deadline, outcome(attempt.task), "the peer was waited for")
+                found = await self.tasks.in_time(limit, outcome(attempt.task), "the peer was waited for")
             except (Forbidden, NotFound, TooManyRequests):
                 if same:
-                    raise
-                continue  # that was said of another share, or upon another info
-            if same:
-                return found
+                    raise  # else that was said of another share, or upon another info
+            else:
+                if same:
+                    return found
 
     async def _open_over_link(
         self, connection: Connection, link: Link, share_id: str, info: Any, deadline: float
@@ -175,8 +177,8 @@ class Pool:
         self, connection: Connection, share_id: str, info: Any, deadline: float, broken: Link | None = None
     ) -> Attempt:
         task = self.tasks.spawn(self._attempt(connection, share_id, info, deadline, broken))
-        attempt = connection.attempt = Attempt(share_id, info, task)
-        return attempt
+        connection.attempt = Attempt(share_id, info, task)
+        return connection.attempt
 
     async def _attempt(
         self, connection: Connection, share_id: str, info: Any, deadline: float, broken: Link | None
@@ -252,13 +254,11 @@ class Pool:
             InvalidSignal: the offer is malformed.
             TooManyRequests: too many connections are being made.
         """
-        self._check_open()
         sdp = body.get("sdp")
         if not isinstance(sdp, str) or peer == self.own:
             raise InvalidSignal("The offer is malformed.")
         self._check_room(peer)
         own_info = await self._welcome(peer, share_id, body.get("info"))
-        self._check_open()
         self._check_room(peer)
         connection = self._connection(peer)
         connection.deciding += 1
@@ -347,10 +347,9 @@ class Pool:
     def admitted(self, peer: Peer, share_id: str) -> bool:
         """Whether a peer was let in to one of our shares, over a connection that lasts."""
         connection = self._connections.get(peer)
-        if connection is None:
-            return False
-        connection.live()  # what was let in over a link that has ended is out
-        return share_id in connection.admitted
+        if connection is not None:
+            connection.live()  # what was let in over a link that has ended is out
+        return connection is not None and share_id in connection.admitted
 
     def visitors(self, share_id: str) -> list[tuple[Peer, Link]]:
         """Who is let in to one of our shares, with the links."""
@@ -485,6 +484,7 @@ class Pool:
             raise DatabaseClosed("The hub was closed.")
 
     def _check_room(self, peer: Peer) -> None:
+        self._check_open()
         others = [entry for entry in self._connections.values() if entry.address != peer]
         if (
             sum(entry.answering is not None for entry in others) >= self._limits.half_opens
