@@ -151,7 +151,7 @@ class Wire:
         if await process.stdout.readline() != b"ready\n":
             raise RuntimeError(f"The link between {one.name} and {other.name} could not be made.")
         for end in (one, other):
-            # Room for a burst, so that what is lost is lost on the link; more would be a queue of its own in front of it.
+            # Room for a burst, so that what is lost is lost on the link. More would be a queue in front of it.
             await end.ip(f"link set {device} mtu 1500 txqueuelen 2000 up")
         return cls(process)
 
