@@ -264,6 +264,20 @@ async def test_hidden_and_absent_documents_cost_the_same_statements() -> None:
             for method in ("revs_diff", "missing_revs"):
                 one, other = [await cost(method, {doc_id: ["1-a"]}) for doc_id in ("hidden", ABSENT)]
                 assert one == other
+            for method, given in (
+                ("bulk_get", lambda doc_id: (([RevisionRequest(doc_id)],), {})),
+                ("bulk_get", lambda doc_id: (([RevisionRequest(doc_id, "1-" + "0" * 32)],), {"revs": True})),
+                ("all_docs", lambda doc_id: ((), {"keys": [doc_id, "visible"], "include_docs": True})),
+                ("changes", lambda doc_id: ((), {"doc_ids": [doc_id], "include_docs": True})),
+                ("changes", lambda doc_id: ((), {"selector": {"_id": doc_id}})),
+                ("find", lambda doc_id: (({"_id": doc_id},), {})),
+                ("find", lambda doc_id: (({"word": "SECRET", "_id": doc_id},), {})),
+            ):
+                costs = {}
+                for doc_id in ("hidden", "deleted-hidden", ABSENT):
+                    arguments, named = given(doc_id)
+                    costs[doc_id] = await cost(method, *arguments, **named)
+                assert len(set(costs.values())) == 1, (method, costs)
             # The twin: the owner's own reads of a document with an attachment cost more than of one that is not there.
             gate = world.owner  # type: ignore[assignment]
             assert await cost("get", "hidden") != await cost("get", ABSENT)

@@ -230,3 +230,28 @@ async def test_a_selector_that_fails_on_a_document_hides_it(
     for doc_id in ("a", "b"):
         await move(owner, doc_id)
     assert await told(visit(owner, selection=selection).changes()) == [("a", False)]
+
+
+@pytest.mark.parametrize(
+    ("selector", "found"),
+    [
+        ({"_id": "a"}, ["a"]),
+        ({"_id": "b"}, []),
+        ({"_id": {"$in": ["a", "b", "c", "nothing", 7]}}, ["a", "c"]),
+        ({"_id": {"$in": ["a", "b", "c"]}, "n": {"$gt": 1}}, ["c"]),
+        ({"$and": [{"_id": {"$in": ["a", "b"]}}, {"_id": {"$in": ["b", "c", "a"]}}]}, ["a"]),
+        ({"$or": [{"_id": "a"}, {"_id": "b"}, {"_id": "c", "n": 3}]}, ["a", "c"]),
+        ({"$or": [{"_id": "a"}, {"n": 3}]}, ["a", "c"]),
+        ({"_id": {"$ne": "a"}}, ["c"]),
+        ({"$not": {"_id": "a"}}, ["c"]),
+        ({"_id": {"$gt": "a"}}, ["c"]),
+        ({"_id": {"$eq": None}}, []),
+    ],
+)
+async def test_finding_by_ids_gives_those_that_can_be_seen(
+    owner: LocalDatabase, selector: dict[str, Any], found: list[str]
+) -> None:
+    await owner.bulk_docs(
+        [{"_id": name, "team": "blue" if name == "b" else "red", "n": n + 1} for n, name in enumerate("abc")]
+    )
+    assert [doc["_id"] for doc in (await visit(owner).find(selector))["docs"]] == found

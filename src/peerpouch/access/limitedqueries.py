@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from peerpouch.access.leaves import LeafReader, with_conflicts
 from peerpouch.access.selection import Selection
-from peerpouch.core.mango import finds_nothing
+from peerpouch.core.mango import All, AnyOf, Node, Not, finds_nothing, parse_selector
 from peerpouch.core.selector import conjunction
 from peerpouch.errors import BadRequest, Forbidden, NotFound
 from peerpouch.ports import (
@@ -75,8 +75,7 @@ class LimitedQueries(Queries):
     ) -> FindResult:
         if conflicts:
             raise Forbidden(_CONFLICTS)
-        if finds_nothing(selector):
-            selector = _NOTHING
+        selector = _NOTHING if finds_nothing(selector) else await self._among_members(selector)
         wanted = None if fields is None else [*fields, *(() if "_id" in fields else ("_id",))]
         found = await self._inner.find(
             self._both(selector), fields=wanted, sort=sort, limit=limit, skip=skip, bookmark=bookmark
@@ -110,6 +109,16 @@ class LimitedQueries(Queries):
         plan = await self._inner.explain(self._both(selector), fields=fields, sort=sort, limit=limit, skip=skip)
         shown: Document = {name: plan[name] for name in ("dbname", "limit", "skip", "fields", "opts") if name in plan}
         return {**shown, "selector": dict(selector), "index": _ALL_DOCS}
+
+    async def _among_members(self, selector: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A selector that names its documents, for those of them that may be read: what can't be seen is not even
+        looked up, so that it costs no more than what is not there."""
+        pinned = _pinned(parse_selector(selector))
+        if pinned is None:
+            return selector
+        await self._selection.refresh()
+        members = await self._selection.members(sorted(pinned))
+        return conjunction({"_id": {"$in": sorted(members)}}, selector) if members else _NOTHING
 
     def _both(self, selector: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(selector, Mapping):
@@ -311,6 +320,19 @@ class LimitedQueries(Queries):
                     with_conflicts(doc, leaves, conflicts, False)
                     docs[doc_id, rev] = doc
         return [{**row, "doc": docs.get(link)} for row, link in zip(rows, links, strict=True)]
+
+
+def _pinned(node: Node) -> set[str] | None:
+    """The ids of the only documents that a selector can match; ``None`` if it does not name them."""
+    if isinstance(node, AnyOf):
+        found = [_pinned(part) for part in node.parts]
+        return set().union(*(ids for ids in found if ids is not None)) if None not in found else None
+    if isinstance(node, All):
+        named = [ids for part in node.parts if (ids := _pinned(part)) is not None]
+        return set.intersection(*named) if named else None
+    if isinstance(node, Not) or node.path != ("_id",) or node.negated or node.operator not in ("$eq", "$in"):
+        return None
+    return {value for value in (node.operand if node.operator == "$in" else [node.operand]) if isinstance(value, str)}
 
 
 def _link(row: ViewRow) -> tuple[str, str | None]:
