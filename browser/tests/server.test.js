@@ -69,6 +69,16 @@ test('what is not there is null, and other errors are errors', async () => {
   await assert.rejects(database.get('b'), { error: 'forbidden' });
 });
 
+test('whether something is there is asked in a way that is no error where it is not', async () => {
+  const found = { rows: [{ id: 'a', doc: { _id: 'a' } }] };
+  for (const answer of [found, { rows: [{ key: 'a', error: 'not_found' }] }, { rows: [{ id: 'a', value: { deleted: true }, doc: null }] },
+    { rows: [] }]) {
+    const { database, asked } = await at(() => json(answer));
+    assert.deepEqual(await database.look('a'), answer === found ? { _id: 'a' } : null);
+    assert.deepEqual([asked[0].method, asked[0].path, asked[0].body], ['POST', '_all_docs?include_docs=true', '{"keys":["a"]}']);
+  }
+});
+
 test('a server that does not answer is given up, and its request aborted', async () => {
   const { database, clock, asked } = await at(never);
   await assert.rejects(turned(clock, database.get('a')), { error: 'connection_failed' });

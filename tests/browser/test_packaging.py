@@ -35,6 +35,14 @@ VENDORED = {
         "pouchdb/LICENSE",
         "bf41d90b4fb789f6eac84eafedafe33695311236732f4efe8e3ebf9f4521c719",
     ),
+    "uqr-0.1.3.js": (
+        "uqr/dist/index.mjs",
+        "7f0e61c2f13bb3724edee7bfb876e13c54ac9ee4fcfa283c9fa93cfb1241c325",
+    ),
+    "uqr-0.1.3.LICENSE.txt": (
+        "uqr/LICENSE",
+        "b39d50e24727f341a0ebdb2ab040c57efaf4076a8ad5b1d0c8c45beb975b4571",
+    ),
 }
 
 FIRST = 110_000, 40_000

@@ -19,6 +19,7 @@ import { ServerDatabase } from './server.js';
  * @typedef {object} HubDatabase
  * @property {() => Promise<any>} sequence The present one.
  * @property {(id: string) => Promise<any>} get
+ * @property {(id: string) => Promise<any>} look The same, for what is most likely not there.
  * @property {(document: any) => Promise<string>} put Gives the new revision.
  * @property {(id: string, rev: string) => Promise<void>} remove
  * @property {(documents: any[]) => Promise<Written[]>} bulk

@@ -35,6 +35,11 @@ export class LocalDatabase {
     }
   }
 
+  /** @param {string} id */
+  look(id) {
+    return this.get(id);
+  }
+
   /** @param {any} document @returns {Promise<string>} */
   async put(document) {
     return (await this.#ask((pouch) => pouch.put(document))).rev;

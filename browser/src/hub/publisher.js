@@ -275,7 +275,7 @@ export class Publisher {
 
   /** @param {string} shareId */
   #current(shareId) {
-    return this.#database.get(shares.PREFIX + shareId);
+    return this.#database.look(shares.PREFIX + shareId);
   }
 
   /** Whether it is this session's, and not altered by somebody. @param {any} document */

@@ -8,6 +8,7 @@ import click
 
 from peerpouch.cli.databases import database_argument, naming, opened
 from peerpouch.cli.display import Amounts, ProgressView, amount, printable, say
+from peerpouch.cli.invites import read
 from peerpouch.cli.pipes import DASH, Output
 from peerpouch.cli.running import identity_option, json_option, run
 from peerpouch.errors import BadRequest, ConnectionFailed
@@ -27,9 +28,11 @@ def command(
     """Write the attachment NAME of the document ID to a file, or to standard output.
 
     FILE has its name only once it is whole. However large it is, it is never in memory as a whole. DATABASE is a file,
-    a URL, or the webrtc://… of a share.
+    a URL, or the webrtc://… of a share; or - for an invite, or a link with one, which is asked for, or read from stdin,
+    or from $PEERPOUCH_INVITE.
     """
-    size = run(_fetch(database, doc_id, name, output, rev, identity, quiet=as_json))
+    target = read(database, None) or database
+    size = run(_fetch(target, doc_id, name, output, rev, identity, quiet=as_json))
     if output != DASH and not as_json:
         say(f"{printable(output)}: {amount(size)}")
 

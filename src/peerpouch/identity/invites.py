@@ -11,6 +11,7 @@ so ``repr`` shows neither.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,6 +26,8 @@ TOKEN_SIZE: Final = 16
 MAX_LENGTH: Final = 2_800
 """Characters of an invite: what a QR code holds (version 40, error correction L, 2,953 bytes)."""
 _CHECKSUM: Final = 4
+_LINK: Final = re.compile(rf"https?:[^#]*#(?={re.escape(PREFIX)})")
+"""What stands before the invite in a link to a page that uses it."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,13 @@ class Invite:
 
     @classmethod
     def parse(cls, text: str) -> Invite:
-        """What :meth:`format` wrote; white space around it is ignored, and so is what later versions may add.
+        """What :meth:`format` wrote; white space around it is ignored, a link before its ``#``, and what later versions
+        may add.
 
         Raises:
             BadRequest: if it is not an invite, or was cut or mistyped. The error does not show it.
         """
-        text = text.strip()
+        text = _LINK.sub("", text.strip())
         if not text.startswith(PREFIX):
             raise BadRequest(f"This is not an invite: invites begin with {PREFIX}")
         try:
@@ -114,3 +118,8 @@ class Invite:
 
 def _checksum(payload: bytes) -> bytes:
     return digest("invite", payload)[:_CHECKSUM]
+
+
+def is_invite(text: str) -> bool:
+    """Whether somebody means an invite by this, or a link with one; whether it is a good one is another question."""
+    return _LINK.sub("", text.strip()).startswith(PREFIX)

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 from peerpouch.errors import NotSupported
 from peerpouch.hub.names import parse_name
 from peerpouch.identity.contacts import Contacts
-from peerpouch.identity.invites import PREFIX, Invite
+from peerpouch.identity.invites import Invite, is_invite
 from peerpouch.identity.proofs import HubSession
 from peerpouch.node import databases, ice, targets
 from peerpouch.node.meeting import AnyIdentity, Meeting, live_hub, load_identity
@@ -146,7 +146,7 @@ async def _open(
     max_document_size: int = databases.MAX_DOCUMENT_SIZE,
     validate: bool = False,
 ) -> Database:
-    if isinstance(target, str) and target.lstrip().startswith(PREFIX):
+    if isinstance(target, str) and is_invite(target):
         target = Invite.parse(target)
     if isinstance(target, Invite):
         return await _open_share(target.share_id, target.hub, visit, target)

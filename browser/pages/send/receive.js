@@ -1,0 +1,67 @@
+/** The receiver's side: the link is the invite; the file comes as a stream, and goes on where it broke off. */
+
+import { action, announce, bytes, h, noticeBox } from '../dashboard/dom.js';
+import { PeerPouch, meet } from '../meeting.js';
+import { DOC_ID } from './send.js';
+
+/** @param {string} text The invite. */
+export function receiveView(text) {
+  const notice = noticeBox();
+  const facts = h('p', { class: 'quiet' });
+  const bar = h('progress', { max: 1, hidden: true, 'aria-label': 'Received' });
+  const state = h('p', { class: 'small quiet', role: 'status' });
+  const begin = h('button', { class: 'primary', onclick: action(notice, () => receive(text, { bar, state, facts })) }, 'Receive the file');
+  PeerPouch.Invite.parse(text).then(
+    ({ fingerprint }) => facts.append('Somebody sends you a file, straight from their browser. Their key: ', h('code', {}, fingerprint)),
+    (error) => {
+      notice.textContent = error.reason;
+      begin.disabled = true;
+    },
+  );
+  return h('div', { class: 'stack' }, h('h1', {}, 'A file for you'), h('div', { class: 'card stack' }, facts, notice, begin, bar, state),
+    h('p', {}, h('a', { href: './' }, 'Send a file yourself')));
+}
+
+/** @param {string} text @param {{ bar: any, state: HTMLElement, facts: HTMLElement }} shown */
+async function receive(text, { bar, state, facts }) {
+  const invite = await PeerPouch.Invite.parse(text);
+  state.textContent = 'Connecting…';
+  try {
+    const { hub } = await meet(invite.hub);
+    const remote = await PeerPouch.open(invite, { hub, info: { page: 'send' } });
+    try {
+      const { name, size } = await remote.get(DOC_ID);
+      facts.textContent = `${name}, ${bytes(size)}`;
+      bar.hidden = false;
+      const began = performance.now();
+      let shown = 0;
+      const download = await remote.download(DOC_ID, name, { onProgress: (/** @type {number} */ received) => {
+        const now = performance.now();
+        if (now - shown < 100 && received < size) return;
+        shown = now;
+        bar.value = size ? received / size : 1;
+        state.textContent = `${bytes(received)} of ${bytes(size)}, ${bytes(received / ((now - began) / 1000))}/s`;
+      } });
+      // The browser keeps what comes on disk, so that a large file takes no memory.
+      const blob = await download.blob();
+      save(blob, name);
+      bar.value = 1;
+      const often = download.resumed ? ` It broke off and went on ${download.resumed} times.` : '';
+      state.textContent = `Received ${bytes(blob.size)}.${often}`;
+      announce(state.textContent);
+    } finally {
+      await remote.close();
+    }
+  } catch (error) {
+    state.textContent = '';
+    bar.hidden = true;
+    throw error;
+  }
+}
+
+/** @param {Blob} blob @param {string} name */
+function save(blob, name) {
+  const href = URL.createObjectURL(blob);
+  h('a', { href, download: name.replace(/[/\\]/g, '_') }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60_000); // by then the browser has begun to copy it
+}

@@ -1,0 +1,213 @@
+"""The pages "Send a file" and "A shared list", used as visitors would, over a public hub of the page's own server."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, FilePayload, Page, ViewportSize, expect
+
+import peerpouch
+from tests.browser.pages import Tab, chromium, needs_chromium
+from tests.browser.test_dashboard import DESK, PHONE, looks
+
+SCALE = float(os.environ.get("PEERPOUCH_TEST_TIMEOUT_SCALE", "1"))
+LONG = 60_000 * SCALE
+"""Milliseconds for what goes through a hub and a new connection."""
+
+pytestmark = [needs_chromium, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as launched:
+        yield launched
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[peerpouch.Server]:
+    async with peerpouch.Server(tmp_path / "databases", port=0, hub="hub", admins={"root": "secret"}) as serving:
+        yield serving
+
+
+async def visit(browser: Browser, url: str, size: ViewportSize = DESK, *, dark: bool = False) -> Tab:
+    """Somebody with a browser of its own."""
+    context = await browser.new_context(viewport=size, color_scheme="dark" if dark else "light", accept_downloads=True)
+    tab = Tab(await context.new_page())
+    await tab.page.goto(url)
+    return tab
+
+
+def content(size: int) -> bytes:
+    return b"".join(hashlib.sha256(number.to_bytes(8, "big")).digest() for number in range(size // 32))
+
+
+async def link_of(page: Page, label: str) -> str:
+    field = page.get_by_label(label)
+    await expect(field).to_be_visible(timeout=LONG)
+    return await field.input_value()
+
+
+async def received(page: Page) -> bytes:
+    async with page.expect_download(timeout=LONG) as download:
+        await page.get_by_role("button", name="Receive the file").click()
+    return (await (await download.value).path()).read_bytes()
+
+
+async def test_a_file_that_was_dropped_is_received_by_link_in_another_browser_and_on_the_command_line(
+    browser: Browser, server: peerpouch.Server, tmp_path: Path
+) -> None:
+    url = f"{server.url}_peerpouch/send/"
+    data = content(3_000_000)
+    sender = await visit(browser, url, DESK)
+    await expect(sender.page.get_by_text("Drop a file here")).to_be_visible()
+    await looks(sender, "send-empty-desk")
+    # A real drop: the file comes in the event, as from a desktop.
+    await sender.page.evaluate(
+        """async (size) => {
+          const hashes = [];
+          for (let n = 0; n < size / 32; n++) {
+            const view = new DataView(new ArrayBuffer(8));
+            view.setUint32(4, n);
+            hashes.push(await crypto.subtle.digest('SHA-256', view));
+          }
+          const data = new DataTransfer();
+          data.items.add(new File(hashes, "bird's song.bin", { type: 'application/x-song' }));
+          const drop = document.querySelector('.drop');
+          drop.dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
+        }""",
+        3_000_000,
+    )
+    link = await link_of(sender.page, "Link to bird's song.bin")
+    assert link.startswith(url + "#peerpouch:1:")
+    await expect(sender.page.get_by_role("img", name="QR code of the link")).to_be_visible()
+    await looks(sender, "send-offered-desk")
+
+    receiver = await visit(browser, link, PHONE, dark=True)
+    await expect(receiver.page.get_by_text("Their key")).to_be_visible()
+    await looks(receiver, "receive-phone")
+    assert await received(receiver.page) == data
+    await expect(receiver.page.get_by_text("Received 3.0 MB").first).to_be_visible()
+    await expect(sender.page.get_by_text("Opened by").first).to_be_visible()
+    await looks(receiver, "received-phone")
+
+    # The same link, pasted on a command line.
+    fetched = tmp_path / "fetched"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "peerpouch.cli", "fetch", "-", "file", "bird's song.bin", "-o", str(fetched)),
+        env={**os.environ, "PEERPOUCH_HOME": str(tmp_path), "PEERPOUCH_ICE_SERVERS": "none"},
+        stdin=asyncio.subprocess.PIPE,
+    )
+    await asyncio.wait_for(process.communicate(link.encode()), LONG / 1000)
+    assert process.returncode == 0
+    assert fetched.read_bytes() == data
+
+    # The page is loaded anew, and goes on offering; then it stops, and the link is dead.
+    await sender.page.reload()
+    assert await link_of(sender.page, "Link to bird's song.bin") == link
+    assert await received((await visit(browser, link)).page) == data
+    await sender.page.get_by_role("button", name="Stop offering bird's song.bin").click()
+    await expect(sender.page.get_by_label("Link to bird's song.bin")).to_be_hidden()
+    late = await visit(browser, link)
+    await late.page.get_by_role("button", name="Receive the file").click()
+    await expect(late.page.get_by_role("alert")).to_contain_text("withdrawn", timeout=LONG)
+    assert sender.said == receiver.said == []
+
+
+async def test_a_file_for_one_is_received_by_one(browser: Browser, server: peerpouch.Server) -> None:
+    url = f"{server.url}_peerpouch/send/"
+    sender = await visit(browser, url, PHONE)
+    await sender.page.get_by_label("Only for the first who opens the link").check()
+    file: FilePayload = {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"for your eyes only"}
+    await sender.page.set_input_files("#pick", files=file)
+    link = await link_of(sender.page, "Link to letter.txt")
+    await looks(sender, "send-offered-phone")
+    first, second = await visit(browser, link), await visit(browser, link)
+    assert await received(first.page) == b"for your eyes only"
+    await second.page.get_by_role("button", name="Receive the file").click()
+    await expect(second.page.get_by_role("alert")).to_contain_text("somebody else has used it", timeout=LONG)
+    assert await received(first.page) == b"for your eyes only"  # the first may come again
+    assert sender.said == first.said == second.said == []
+
+
+async def test_a_link_that_was_cut_is_refused_at_once(browser: Browser, server: peerpouch.Server) -> None:
+    tab = await visit(browser, f"{server.url}_peerpouch/send/#peerpouch:1:abcdef")
+    await expect(tab.page.get_by_role("alert")).to_contain_text("damaged")
+    await expect(tab.page.get_by_role("button", name="Receive the file")).to_be_disabled()
+    assert tab.said == []
+
+
+async def add(page: Page, text: str) -> None:
+    await page.get_by_label("New item").fill(text)
+    await page.keyboard.press("Enter")
+
+
+async def edit(page: Page, old: str, new: str) -> None:
+    await page.get_by_label(f"Item: {old}", exact=True).fill(new)
+    await page.keyboard.press("Tab")
+
+
+async def items(page: Page) -> list[str]:
+    found: list[str] = await page.eval_on_selector_all(".items .text", "fields => fields.map((field) => field.value)")
+    return found
+
+
+async def have(page: Page, wanted: list[str]) -> None:
+    async with asyncio.timeout(LONG / 1000):
+        while await items(page) != wanted:
+            await asyncio.sleep(0.1)
+
+
+async def test_two_devices_edit_one_list_offline_too_and_converge(browser: Browser, server: peerpouch.Server) -> None:
+    url = f"{server.url}_peerpouch/list/"
+    owner = await visit(browser, url, DESK)
+    await add(owner.page, "milk")
+    await add(owner.page, "bread")
+    await have(owner.page, ["milk", "bread"])
+    await expect(owner.page.get_by_text("on this device only")).to_be_visible()
+    await owner.page.get_by_role("button", name="Invite another device").click()
+    link = await link_of(owner.page, "Link to this list")
+    assert link.startswith(url + "#peerpouch:1:")
+    await looks(owner, "list-invited-desk")
+
+    guest = await visit(browser, link, PHONE, dark=True)
+    await have(guest.page, ["milk", "bread"])
+    await expect(guest.page.get_by_text("in sync")).to_be_visible(timeout=LONG)
+    await expect(owner.page.get_by_text("Joined by").first).to_be_visible()
+    assert "peerpouch:1:" not in guest.page.url
+    await add(guest.page, "eggs")
+    await have(owner.page, ["milk", "bread", "eggs"])
+    await owner.page.get_by_label("Done: bread").check()
+    await expect(guest.page.get_by_label("Done: bread")).to_be_checked(timeout=LONG)
+
+    # Offline, both change the same item; that is shown to both, and decided by one.
+    await guest.page.get_by_label("Work offline").check()
+    await expect(guest.page.get_by_text("offline", exact=True)).to_be_visible()
+    await edit(guest.page, "milk", "oat milk")
+    await add(guest.page, "tea")
+    await edit(owner.page, "milk", "2 l of milk")
+    await have(owner.page, ["2 l of milk", "bread", "eggs"])
+    await guest.page.get_by_label("Work offline").uncheck()
+    for tab in (owner, guest):
+        await expect(tab.page.get_by_text("Changed on two devices at once")).to_be_visible(timeout=LONG)
+    await looks(guest, "list-conflict-phone")
+    await looks(owner, "list-conflict-desk")
+    await owner.page.get_by_role("button", name="Keep: oat milk").press("Enter")
+    for tab in (owner, guest):
+        await expect(tab.page.get_by_text("Changed on two devices at once")).to_be_hidden(timeout=LONG)
+        await have(tab.page, ["oat milk", "bread", "eggs", "tea"])
+
+    # Both pages are loaded anew, and find each other again; what is removed is removed on both.
+    await owner.page.reload()
+    await guest.page.reload()
+    await have(guest.page, ["oat milk", "bread", "eggs", "tea"])
+    await guest.page.get_by_role("button", name="Remove bread").click()
+    await have(owner.page, ["oat milk", "eggs", "tea"])
+    assert [json.dumps(line) for line in owner.said + guest.said] == []
