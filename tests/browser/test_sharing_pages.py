@@ -57,6 +57,7 @@ async def link_of(page: Page, label: str) -> str:
 async def received(page: Page) -> bytes:
     async with page.expect_download(timeout=LONG) as download:
         await page.get_by_role("button", name="Receive the file").click()
+        await expect(page.get_by_text("Received").first).to_be_visible(timeout=LONG)
     return (await (await download.value).path()).read_bytes()
 
 
@@ -119,6 +120,36 @@ async def test_a_file_that_was_dropped_is_received_by_link_in_another_browser_an
     await late.page.get_by_role("button", name="Receive the file").click()
     await expect(late.page.get_by_role("alert")).to_contain_text("withdrawn", timeout=LONG)
     assert sender.said == receiver.said == []
+
+
+async def test_a_transfer_that_breaks_off_goes_on_where_it_was(browser: Browser, server: peerpouch.Server) -> None:
+    size = 48 << 20
+    sender = await visit(browser, f"{server.url}_peerpouch/send/")
+    digest = await sender.page.evaluate(
+        """async (size) => {
+          const data = new Uint8Array(size);
+          for (let at = 0; at < size; at += 65536) crypto.getRandomValues(data.subarray(at, at + 65536));
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([data], 'large.bin'));
+          const pick = document.querySelector('#pick');
+          pick.files = transfer.files;
+          pick.dispatchEvent(new Event('change'));
+          const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', data));
+          return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');
+        }""",
+        size,
+    )
+    link = await link_of(sender.page, "Link to large.bin")
+    receiver = (await visit(browser, link)).page
+    async with receiver.expect_download(timeout=3 * LONG) as download:
+        await receiver.get_by_role("button", name="Receive the file").click()
+        async with asyncio.timeout(LONG / 1000):
+            while not await receiver.evaluate("document.querySelector('progress').value > 0.02"):
+                await asyncio.sleep(0.02)
+        await sender.page.reload()  # the sender's page is gone in the middle, and comes back
+    path = await (await download.value).path()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    await expect(receiver.get_by_text("It broke off and went on").first).to_be_visible()
 
 
 async def test_a_file_for_one_is_received_by_one(browser: Browser, server: peerpouch.Server) -> None:

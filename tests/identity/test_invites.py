@@ -35,6 +35,16 @@ def test_a_cut_or_mistyped_invite_is_noticed(data: st.DataObject) -> None:
         Invite.parse(text[:place] + char + text[place + 1 :].rstrip() if not char.isspace() else text[:place])
 
 
+def test_a_link_with_an_invite_is_read_as_the_invite_and_other_links_are_not() -> None:
+    link = f"https://server.example/_peerpouch/send/?hub=x#{INVITE}"
+    assert invites.is_invite(f"  {link}\n")
+    assert Invite.parse(f"  {link}\n") == INVITE
+    for other in ("https://server.example/db", "https://server.example/#x", f"https://server.example/?{INVITE}", "db"):
+        assert not invites.is_invite(other)
+        with pytest.raises(BadRequest):
+            Invite.parse(other)
+
+
 def test_twin_without_the_checksum_a_mistyped_hub_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(invites, "_checksum", lambda payload: b"1234")
     payload = jsonio.dumps({"h": "https://hub.exemple/db", "s": INVITE.share_id, "f": INVITE.fingerprint})

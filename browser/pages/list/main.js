@@ -34,7 +34,7 @@ async function listOfAddress() {
     return list;
   }
   const wanted = kept().find(({ db }) => `#${db}` === location.hash);
-  return wanted ?? kept().find(({ invite }) => !invite) ?? { db: 'list-own', name: 'My list' };
+  return wanted ?? kept().find(({ invite }) => !invite) ?? { db: 'list-own', name: 'Our list' };
 }
 
 /** The list that is shown. */

@@ -1,8 +1,13 @@
 /** The receiver's side: the link is the invite; the file comes as a stream, and goes on where it broke off. */
 
 import { action, announce, bytes, h, noticeBox } from '../dashboard/dom.js';
-import { PeerPouch, meet } from '../meeting.js';
+import { PeerPouch, backOff, meet } from '../meeting.js';
 import { DOC_ID } from './send.js';
+
+/** Errors of somebody who is away for the moment: a tab that sleeps, a phone between two networks. */
+const AWAY = new Set(['peer_unreachable', 'hub_unreachable', 'timeout']);
+/** Tries to reach the sender, in some minutes. */
+const TRIES = 10;
 
 /** @param {string} text The invite. */
 export function receiveView(text) {
@@ -27,8 +32,7 @@ async function receive(text, { bar, state, facts }) {
   const invite = await PeerPouch.Invite.parse(text);
   state.textContent = 'Connecting…';
   try {
-    const { hub } = await meet(invite.hub);
-    const remote = await PeerPouch.open(invite, { hub, info: { page: 'send' } });
+    const remote = await reach(invite, state);
     try {
       const { name, size } = await remote.get(DOC_ID);
       facts.textContent = `${name}, ${bytes(size)}`;
@@ -56,6 +60,21 @@ async function receive(text, { bar, state, facts }) {
     state.textContent = '';
     bar.hidden = true;
     throw error;
+  }
+}
+
+/** Connect to the sender, who may be away for a while. @param {any} invite @param {HTMLElement} state */
+async function reach(invite, state) {
+  const { hub } = await meet(invite.hub);
+  for (let tries = 1, delay = 0; ; tries++) {
+    try {
+      return await PeerPouch.open(invite, { hub, info: { page: 'send' } });
+    } catch (error) {
+      if (!AWAY.has(error.error) || tries >= TRIES) throw error;
+      state.textContent = 'The sender does not answer. Trying again…';
+      delay = backOff(delay);
+      await new Promise((resolve) => { setTimeout(resolve, delay); });
+    }
   }
 }
 
