@@ -61,6 +61,7 @@ BODIES: dict[tuple[str, str], Any] = {
         for method in ("POST", "PUT")
         for rest in ("", "/{function}", "/{function}/{doc*}")
     },
+    ("POST", "/{db}/{doc}"): lambda doc: [{"team": "red"}],
     ("PUT", "/{db}/{doc}"): lambda doc: [{"team": "red"}, {"_deleted": True}],
     ("PUT", "/{db}/_design/{design}"): lambda doc: [{"views": {}}],
     ("PUT", "/{db}/_local/{local}"): lambda doc: [{"mine": True}],
@@ -79,6 +80,8 @@ PLAIN = (
 )
 PARAMETERS: dict[str, tuple[str, ...]] = dict.fromkeys(PLAIN.split(), ())
 PARAMETERS |= {
+    "last-event-id": ("0",),
+    "partitioned": (),
     "style": ("all_docs",),
     "feed": ("continuous", "eventsource"),
     "heartbeat": ("5",),
@@ -130,7 +133,14 @@ class Visitor:
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, str]:
         content = b"mine" if body is None and method == "PUT" else None if body is None else json.dumps(body).encode()
-        sent = {"host": "peer", "content-type": "application/json", "destination": "copied", **(headers or {})}
+        # The same name for every request, as answers are compared.
+        sent = {
+            "host": "peer",
+            "x-couch-request-id": "mine",
+            "content-type": "application/json",
+            "destination": "copied",
+            **(headers or {}),
+        }
         request = Request(method, f"http://peer{path}", headers=sent, content=content)
         response = await self._exchange.handle_async_request(request)
         try:
