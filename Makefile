@@ -4,13 +4,14 @@
 #   make demo     two processes share one database and replicate it peer to peer
 #   make test     every test             (make test ARGS='-k hub')
 #   make test-network   replication in every network of tests/network, and 100 runs with cuts and kills: two hours, as root
+#   make fuzz     fuzz the channel, a minute for each target    (make fuzz ONLY=frames ARGS='--seconds 3600')
 #   make lint     lint, format and types
 #   make check    the same, and the quick tests
 #   make browser  the browser plugin: types, size and its own tests
 #   make bench    the figures            (make bench ONLY=bulk-write SHORT=1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-node setup-browser browser demo test test-network lint check bench lock clean
+.PHONY: help setup setup-dev setup-node setup-browser browser demo test test-network fuzz lint check bench lock clean
 
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -83,6 +84,11 @@ browser: $(STAMP_BROWSER)
 # -s: it says how far it is.
 test-network: $(STAMP_DEV)
 	PEERPOUCH_NETWORK=all $(BIN)/python -m pytest -s tests/network $(ARGS)
+
+# atheris guides the inputs by coverage where it has a build; it is no part of the lock.
+fuzz: $(STAMP_DEV)
+	$(INSTALL) atheris || echo 'without atheris: inputs by chance'
+	$(BIN)/python -m tests.fuzz $(ONLY) $(ARGS)
 
 lint: $(STAMP_DEV)
 	$(BIN)/ruff check .
