@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tests.network.chance import pytest_report_header as pytest_report_header
 from tests.skips import pytest_configure as pytest_configure
 
 # No STUN server is asked, in processes that tests start neither.

@@ -10,8 +10,9 @@ Theory of operation
 * :mod:`.namespaces`: namespaces, and running things in them; :mod:`.inside` enters one;
 * :mod:`.internet`: two homes with or without NAT, the internet between them, STUN, TURN and a hub;
 * :mod:`.peer`: a process with a database and a hub that the tests call; :mod:`.cells`, :mod:`.matrix`: which networks
-  are tried, and replication in one of them; :mod:`.chaos`: seeded cuts and kills;
-* ``test_shaping.py`` checks the bed itself.
+  are tried, and replication in one of them; :mod:`.comebacks`: after cuts, sleep and changes of address;
+  :mod:`.chaos`: seeded cuts and kills;
+* :mod:`.together` tries several at a time; :mod:`.chance` has the seed; ``test_shaping.py`` checks the bed itself.
 
 They need root, ``/dev/net/tun``, iproute2, nftables and coturn. Where one of them is missing they are skipped with that
 reason. ``make test-network`` runs everything; `make test` a selection that is drawn by a seed, which is printed.

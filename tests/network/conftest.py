@@ -1,22 +1,11 @@
-"""Where these tests can run, and the seed of what they leave to chance."""
+"""Where these tests can run, and how much of them."""
 
 from __future__ import annotations
 
-import os
-import secrets
-
 import pytest
 
+from tests.network.chance import EVERYTHING, SEED
 from tests.network.namespaces import missing
-
-SEED = int(os.environ.get("PEERPOUCH_NETWORK_SEED") or secrets.randbelow(1_000_000))
-
-EVERYTHING = os.environ.get("PEERPOUCH_NETWORK") == "all"
-"""Whether to run all that there is, which takes an hour or two, and not a selection."""
-
-
-def pytest_report_header() -> str:
-    return f"networks: {'all' if EVERYTHING else 'a selection'}, PEERPOUCH_NETWORK_SEED={SEED}"
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,9 @@ TRANSFER = 240 * SCALE
 """Seconds for one that takes a few on a machine of its own."""
 
 EXPECTED_PATHS = {
-    "direct": {"direct"},
-    "ipv6": {"direct"},
+    # Where a machine is so busy that its address is not found in time, the other end learns it from its packets.
+    "direct": {"direct", "reflexive"},
+    "ipv6": {"direct", "reflexive"},
     "loopback": {"direct"},
     "nat": {"reflexive"},
     "symmetric": {"relayed"},
