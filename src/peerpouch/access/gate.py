@@ -402,6 +402,8 @@ class GatedDatabase(GatedQueries, Database):
         self, docs: Sequence[Document], *, new_edits: bool = True, guard: Guard | None = None
     ) -> list[WriteResult]:
         self._require(Action.OWN)
+        if self._access.allows(Action.WRITE) and all(map(_is_plain, docs)):  # as nearly all batches are
+            return await self._write(docs, new_edits, guard)
         results: list[WriteResult | None] = [None] * len(docs)
         passed: list[int] = []
         for place, doc in enumerate(docs):
@@ -416,13 +418,14 @@ class GatedDatabase(GatedQueries, Database):
             else:
                 results[place] = WriteFailure(str(doc_id or ""), refusal, None if new_edits else _field(doc, "_rev"))
         if passed:
-            judge = _both(guard, self._judge)
-            wanted = [docs[place] for place in passed]
-            with acting_for(self._principal):
-                written = await self._inner.bulk_docs(wanted, new_edits=new_edits, guard=judge)
+            written = await self._write([docs[place] for place in passed], new_edits, guard)
             for place, result in zip(passed, written, strict=True):
                 results[place] = result
         return [result for result in results if result is not None]
+
+    async def _write(self, docs: Sequence[Document], new_edits: bool, guard: Guard | None) -> list[WriteResult]:
+        with acting_for(self._principal):
+            return await self._inner.bulk_docs(docs, new_edits=new_edits, guard=_both(guard, self._judge))
 
     async def _put_local(self, doc: Document) -> WriteResult:
         try:
@@ -470,6 +473,11 @@ def _both(first: Guard | None, second: Guard | None) -> Guard | None:
         second(proposal)
 
     return judge
+
+
+def _is_plain(doc: object) -> bool:
+    """Whether a document has an id that needs no more than that documents may be written."""
+    return type(doc) is dict and type(doc_id := doc.get("_id")) is str and doc_id[:1] != "_"
 
 
 def _field(doc: object, name: str) -> Any:
