@@ -186,6 +186,20 @@ class IndexState(NamedTuple):
     rows: int
 
 
+class ScanPage(NamedTuple):
+    """Documents of a scan, in the order of their ids.
+
+    Attributes:
+        docs: Those that may match.
+        after: The last id that was looked at; ``None`` when there was nothing left.
+        examined: How many documents were looked at.
+    """
+
+    docs: list[Document]
+    after: str | None
+    examined: int
+
+
 class IndexStore(ABC):
     """Sorted rows beside the documents, in the same file, for ``query`` to build indexes in.
 
@@ -253,6 +267,24 @@ class IndexStore(ABC):
 
         Raises:
             NotFound: when there is no such index (any more).
+        """
+
+    @abstractmethod
+    async def scan_docs(
+        self,
+        selector: Mapping[str, Any],
+        *,
+        after: str | None,
+        startkey: str | None = None,
+        endkey: str | None = None,
+        descending: bool = False,
+        limit: int = 1000,
+        conflicts: bool = False,
+    ) -> ScanPage | None:
+        """Look at the next ``limit`` documents behind the id ``after``, or from ``startkey`` on, up to ``endkey`` (both
+        inclusive), and give those that may match a selector: some of them may not. Design documents are left out.
+
+        ``None`` where the documents are too large to be held together: read them by ``all_docs``.
         """
 
     @abstractmethod

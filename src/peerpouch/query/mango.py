@@ -38,7 +38,7 @@ class MangoQueries:
         """See :meth:`peerpouch.ports.Queries.find`."""
         started = time.perf_counter()
         plan = await self._plan(query)
-        scan = open_scan(self._documents, self._store, plan, bookmark, conflicts=query.conflicts)
+        scan = open_scan(self._documents, self._store, query.selector, plan, bookmark, conflicts=query.conflicts)
         if not plan.index.primary:
             await self._refresh(plan.index)
         docs, last = await self._collect(query, plan, scan)

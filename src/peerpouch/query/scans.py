@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from peerpouch.core import jsonio
 from peerpouch.errors import InvalidBookmark, InvalidDocument, InvalidJSON
@@ -17,6 +17,10 @@ from peerpouch.query.planner import Plan
 
 Batch = list[tuple[Any, Document]]
 """Documents, each with what a bookmark has to remember of its place."""
+
+
+_LOOKED_AT: Final = 4
+"""Documents that are looked at for each that is wanted: looking costs little, and a turn of a thread more."""
 
 
 class Scan(ABC):
@@ -35,7 +39,13 @@ class Scan(ABC):
 
 
 def open_scan(
-    documents: Documents, store: IndexStore, plan: Plan, bookmark: str | None, *, conflicts: bool = False
+    documents: Documents,
+    store: IndexStore,
+    selector: Mapping[str, Any],
+    plan: Plan,
+    bookmark: str | None,
+    *,
+    conflicts: bool = False,
 ) -> Scan:
     """A scan of the plan's range.
 
@@ -53,7 +63,7 @@ def open_scan(
     if plan.points is not None:
         return _PointScan(fetch, plan.points, plan.descending, place)
     if plan.index.primary:
-        return _IdScan(documents, plan, place, conflicts)
+        return _IdScan(documents, store, selector, plan, place, conflicts)
     return _IndexScan(fetch, store, plan, place, conflicts)
 
 
@@ -84,8 +94,18 @@ def _decode(bookmark: Any) -> list[str]:
 class _IdScan(Scan):
     """By document id, without design documents."""
 
-    def __init__(self, documents: Documents, plan: Plan, place: list[str] | None, conflicts: bool) -> None:
+    def __init__(
+        self,
+        documents: Documents,
+        store: IndexStore,
+        selector: Mapping[str, Any],
+        plan: Plan,
+        place: list[str] | None,
+        conflicts: bool,
+    ) -> None:
         self._documents = documents
+        self._store = store
+        self._selector = selector
         self._conflicts = conflicts
         self._plan = plan
         self._after = None if place is None else place[1]
@@ -96,6 +116,23 @@ class _IdScan(Scan):
     async def read(self, size: int) -> Batch | None:
         if self._done:
             return None
+        page = await self._store.scan_docs(
+            self._selector,
+            after=self._after,
+            startkey=self._first,
+            endkey=self._last,
+            descending=self._plan.descending,
+            limit=size * _LOOKED_AT,
+            conflicts=self._conflicts,
+        )
+        if page is None:
+            return await self._listed(size)
+        self._after, self._done = page.after, page.after is None
+        self.keys_examined += page.examined
+        self.docs_examined += page.examined
+        return [(doc["_id"], doc) for doc in page.docs]
+
+    async def _listed(self, size: int) -> Batch:
         after = self._after
         # all_docs has no exclusive beginning: the last document of before comes once more.
         limit = size if after is None else size + 1

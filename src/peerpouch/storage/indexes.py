@@ -8,12 +8,14 @@ from typing import Any, TypeVar, cast
 
 import apsw
 
+from peerpouch.core.mango import parse_selector
 from peerpouch.errors import NotFound
-from peerpouch.ports import Document, Documents, IndexPosition, IndexRow, IndexState, IndexStore, Seq
+from peerpouch.ports import Document, Documents, IndexPosition, IndexRow, IndexState, IndexStore, ScanPage, Seq
 from peerpouch.storage.connections import fetch, fetch_one, gather, gather_values
 from peerpouch.storage.engine import Engine
 from peerpouch.storage.feed import format_seq
-from peerpouch.storage.listing import PAGE_BYTES, body_bytes
+from peerpouch.storage.listing import PAGE_BYTES, ListOptions, body_bytes, scan_page
+from peerpouch.storage.prefilter import Prefilter
 from peerpouch.storage.rows import gathered_document, marked
 from peerpouch.storage.schema import DELETED
 
@@ -148,6 +150,21 @@ class StoredIndexes(Documents, IndexStore, ABC):
             ]
 
         return await self._engine.read(read)
+
+    async def scan_docs(
+        self,
+        selector: Mapping[str, Any],
+        *,
+        after: str | None,
+        startkey: str | None = None,
+        endkey: str | None = None,
+        descending: bool = False,
+        limit: int = 1000,
+        conflicts: bool = False,
+    ) -> ScanPage | None:
+        options = ListOptions(startkey=startkey, endkey=endkey, descending=descending, conflicts=conflicts)
+        prefilter = Prefilter(parse_selector(selector))
+        return await self._engine.read(lambda c: scan_page(c, options, prefilter, after, limit))
 
     async def count_index(
         self, index: str, *, start: IndexPosition | None = None, end: IndexPosition | None = None

@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 import apsw
 
+from peerpouch.core import jsonio
 from peerpouch.errors import BadRequest
-from peerpouch.ports import AllDocsRow, AttachmentMode, Document
+from peerpouch.ports import AllDocsRow, AttachmentMode, Document, ScanPage
 from peerpouch.storage.connections import fetch, fetch_one, gather_values
+from peerpouch.storage.prefilter import Prefilter
 from peerpouch.storage.rows import Row, StoredDocument, document, gathered_document, marked, read_json, weight
 from peerpouch.storage.schema import BRANCHED, DELETED
 
@@ -123,6 +125,33 @@ def _range(options: ListOptions, after: str | None) -> tuple[str, list[str]]:
         terms.append(f"id {behind}{'=' if options.inclusive_end else ''} ?")
         bindings.append(options.endkey)
     return " AND ".join(terms) or "1", bindings
+
+
+def scan_page(
+    connection: apsw.Connection, options: ListOptions, prefilter: Prefilter, after: str | None, limit: int
+) -> ScanPage | None:
+    """The documents among the next ``limit``, design documents aside, that a filter lets through; ``None`` where they
+    are too large to be held together, or something in them is damaged and is to be named."""
+    where, bindings = _range(options, after)
+    order, last = ("DESC", "min") if options.descending else ("ASC", "max")
+    where += f" AND NOT flags & {DELETED} AND NOT (id >= '_design/' AND id < '_design0')"
+    source = f"SELECT id, key, rev, flags, body FROM docs WHERE {where} ORDER BY id {order} LIMIT ?"
+    bound = [*bindings, limit]
+    if body_bytes(connection, source, bound) > PAGE_BYTES:
+        return None
+    chosen = f"CASE WHEN {prefilter.sql} THEN '[' || json_quote(id) || ',' || {marked(options.conflicts)} || ']' END"
+    try:
+        data, examined, end = fetch_one(
+            connection,
+            f"SELECT CAST('[' || coalesce(group_concat({chosen}), '') || ']' AS BLOB), count(*), {last}(id) "
+            f"FROM ({source})",
+            [*prefilter.bindings, *bound],
+        )
+        values = jsonio.parse(data)
+    except (ValueError, apsw.SQLError):
+        return None
+    docs = [gathered_document(connection, doc_id, value) for doc_id, value in values]
+    return ScanPage(docs, end if examined == limit else None, examined)
 
 
 def keyed_page(connection: apsw.Connection, options: ListOptions, keys: Sequence[str]) -> tuple[list[AllDocsRow], int]:
