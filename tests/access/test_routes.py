@@ -61,6 +61,7 @@ BODIES: dict[tuple[str, str], Any] = {
         for method in ("POST", "PUT")
         for rest in ("", "/{function}", "/{function}/{doc*}")
     },
+    ("POST", "/{db}/_temp_view"): lambda doc: [{"map": "function (doc) { emit(doc) }"}],
     ("POST", "/{db}/{doc}"): lambda doc: [{"team": "red"}],
     ("PUT", "/{db}/{doc}"): lambda doc: [{"team": "red"}, {"_deleted": True}],
     ("PUT", "/{db}/_design/{design}"): lambda doc: [{"views": {}}],

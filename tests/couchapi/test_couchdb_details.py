@@ -207,3 +207,24 @@ class TestListings:
         assert negative.json["reason"] == "The heartbeat value should be a positive integer (in milliseconds)."
         word = await api.get("/db/_changes?feed=continuous&heartbeat=a1000")
         assert word.json["reason"].startswith("Invalid heartbeat value.")
+
+
+class TestViews:
+    async def test_a_design_document_tells_of_its_index(self, api: Api) -> None:
+        await api.put("/db/_design/d", {"views": {"v": {"map": "function (doc) { emit(doc._id); }"}}})
+        first = (await api.get("/db/_design/d/_info")).json
+        assert (first["name"], first["view_index"]["language"]) == ("d", "javascript")
+        await api.put("/db/a", {})
+        rev = (await api.get("/db/_design/d")).json["_rev"]
+        assert (await api.get("/db/_design/d/_info")).json["view_index"]["signature"] == (
+            first["view_index"]["signature"]
+        )
+        await api.put("/db/_design/d", {"_rev": rev, "views": {"v": {"map": "function (doc) { emit(1); }"}}})
+        changed = (await api.get("/db/_design/d/_info")).json
+        assert changed["view_index"]["signature"] != first["view_index"]["signature"]
+        assert (await api.get("/db/_design/none/_info")).status == 404
+
+    async def test_temporary_views_are_gone_and_other_endpoints_are_none(self, api: Api) -> None:
+        gone = await api.post("/db/_temp_view", {"map": "function (doc) {}"})
+        assert refusal(gone) == (410, "gone", "Temporary views are not supported in CouchDB")
+        assert refusal(await api.post("/db/_fnid", {"selector": {}}))[:2] == (400, "illegal_docid")

@@ -159,7 +159,8 @@ class TestPut:
         assert (await api.get("/db/a?revs=true")).json["_revisions"]["ids"] == ["c", "b", "a"]
 
     async def test_batch_is_accepted_and_written_at_once(self, api: Api) -> None:
-        assert (await api.put("/db/a?batch=ok", {})).status == 202
+        answer = await api.put("/db/a?batch=ok", {})
+        assert (answer.status, answer.json) == (202, {"ok": True, "id": "a"})
         assert (await api.get("/db/a")).status == 200
 
     async def test_gzipped_json_is_read(self, api: Api) -> None:

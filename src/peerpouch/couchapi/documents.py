@@ -38,13 +38,16 @@ def created(request: Request, written: Written, *, status: int = 201, attachment
     """
     if status == 201 and request.params.text("batch") == "ok":
         status = 202
-    headers: list[Header] = [etag(written.rev)]
+    headers: list[Header] = [] if status == 202 else [etag(written.rev)]
     if status != 200:
         path = [request.values["db"], *written.id.split("/", _slashes(written))]
         if attachment is not None:
             path += attachment.split("/")
         headers.append(header("location", request.url(*path)))
-    return json_response({"ok": True, "id": written.id, "rev": written.rev}, status=status, headers=headers)
+    body = {"ok": True, "id": written.id}
+    if status != 202:  # by which CouchDB does not know the revision yet
+        body["rev"] = written.rev
+    return json_response(body, status=status, headers=headers)
 
 
 def _slashes(written: Written) -> int:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from peerpouch.core import jsonio
 from peerpouch.core.multipart import MultipartParser, PartBegin, PartData, PartEnd, boundary_of
-from peerpouch.couchapi.checks import check_document, check_rev
+from peerpouch.couchapi.checks import check_document, check_id, check_rev
 from peerpouch.couchapi.documents import created, document_id, write
 from peerpouch.couchapi.requests import Request
 from peerpouch.couchapi.responses import Response
@@ -22,11 +22,12 @@ from peerpouch.ports import Document
 async def post(request: Request) -> Response:
     """Write a document, or add attachments to one."""
     database = await request.database()
+    doc_id = document_id(request)
+    check_id({"_id": doc_id})
     content_type = request.header(b"content-type") or ""
     if content_type.partition(";")[0].strip().lower() != "multipart/form-data":
         raise UnsupportedMediaType("Content-Type must be multipart/form-data")
     _check_referer(request)
-    doc_id = document_id(request)
     fields, files = _read(boundary_of(content_type), await request.read())
     doc: Document
     if "_doc" in fields:

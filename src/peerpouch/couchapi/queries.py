@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
 
@@ -169,6 +170,35 @@ async def delete_indexes(request: Request) -> Response:
         except PeerPouchError as error:
             failed.append({"id": doc_id, "error": error.error})
     return json_response({"success": done, "fail": failed})
+
+
+async def design_info(request: Request) -> Response:
+    """``GET /db/_design/{ddoc}/_info``: of the views' index. It is brought up to date when a view is asked, and is
+    in the database's own file."""
+    database = await request.database()
+    doc = await database.get("_design/" + request.values["design"])
+    facts = await database.info()
+    told = {name: doc.get(name) for name in ("language", "options", "views")}
+    index = {
+        "signature": hashlib.sha256(jsonio.canonical(told)).hexdigest()[:32],
+        "language": doc.get("language", "javascript"),
+        "update_seq": facts["update_seq"],
+        "purge_seq": facts["purge_seq"],
+        "sizes": {"file": 0, "external": 0, "active": 0},
+        "updates_pending": {"minimum": 0, "preferred": 0, "total": 0},
+        "updater_running": False,
+        "compact_running": False,
+        "waiting_clients": 0,
+        "waiting_commit": False,
+    }
+    return json_response({"name": request.values["design"], "view_index": index})
+
+
+async def temporary_view(request: Request) -> Response:
+    """``POST /db/_temp_view``, which CouchDB has no more."""
+    await request.database()
+    gone = {"error": "gone", "reason": "Temporary views are not supported in CouchDB"}
+    return json_response(gone, status=410)
 
 
 async def view(request: Request) -> Stream:

@@ -77,6 +77,8 @@ _QUERIES = (
     Route("DELETE", "/{db}/_index/{design}/json/{name}", queries.delete_index, Access.ADMIN),
     Route("DELETE", "/{db}/_index/_design/{design}/json/{name}", queries.delete_index, Access.ADMIN),
     Route("DELETE", "/{db}/_index/{rest*}", queries.no_index, Access.ADMIN),
+    Route("POST", "/{db}/_temp_view", queries.temporary_view, Access.READ),
+    Route("GET", "/{db}/_design/{design}/_info", queries.design_info, Access.READ),
     Route("GET", "/{db}/_design/{design}/_view/{view}", queries.view, Access.READ, slow=True),
     Route("POST", "/{db}/_design/{design}/_view/{view}", queries.view, Access.READ, slow=True),
     Route("POST", "/{db}/_design/{design}/_view/{view}/queries", queries.view_queries, Access.READ, slow=True),
