@@ -71,7 +71,9 @@ export class HubClient {
     // Who only opens shares never loads what owners need.
     this.#loadOwner = async () => {
       const { Owner } = await import('./owner.js');
-      this.#owner ??= new Owner(database, key, { ...options, identity, contacts, clock, random });
+      // A public hub tidies up by itself.
+      const all = { ...options, identity, contacts, clock, random };
+      this.#owner ??= new Owner(database, key, all, !session.isAskedFor);
       return this.#owner;
     };
     this.#caller = new Caller(database, clock, this.#feed, this.#directory, identity, key.id, replyTo);
@@ -121,8 +123,8 @@ export class HubClient {
     const { key } = this.#identity;
     const digest = await shares.databaseDigest(key, uuid);
     const id = await shares.shareId(key, digest);
-    const owner = await this.#loadOwner();
     await this.#feed.start();
+    const owner = await this.#loadOwner();
     this.#checkOpen(); // it may have been closed meanwhile
     await owner.publish(id, digest, name, info, decide);
     return { id, withdraw: () => this.withdraw(id) };
@@ -192,6 +194,7 @@ export class HubClient {
     this.#closed = true;
     globalThis.removeEventListener?.('online', this.#online);
     this.#owner?.answerer.close();
+    this.#owner?.collector?.close();
     this.#directory.close();
     const withdraw = async () => {
       await Promise.all(this.published().map(({ id }) => this.withdraw(id)));

@@ -2,6 +2,7 @@
 
 import { LEASE, checkDescription, checkLease } from './announcing.js';
 import { Answerer, DECIDE_WITHIN } from './answerer.js';
+import { Collector } from './collector.js';
 import { Publisher } from './publisher.js';
 
 /** @typedef {import('./answerer.js').Decide} Decide */
@@ -10,9 +11,13 @@ export class Owner {
   /**
    * @param {import('./database.js').HubDatabase} database @param {import('../trust/sealing.js').SessionKey} key
    * @param {import('./client.js').Options & {clock: any, contacts: any, random: () => number}} options
+   * @param {boolean} tidies Whether this client tidies up the hub.
    */
-  constructor(database, key, { identity, contacts, clock, random, lease = LEASE, decideWithin = DECIDE_WITHIN }) {
+  constructor(database, key, options, tidies) {
+    const { identity, contacts, clock, random, lease = LEASE, decideWithin = DECIDE_WITHIN } = options;
     checkLease(lease);
+    this.collector = tidies ? new Collector(database, clock) : null;
+    this.tidying = false;
     this.publisher = new Publisher(database, clock, identity, key, random, lease);
     this.answerer = new Answerer(database, clock, identity, key, contacts, decideWithin);
   }
@@ -29,5 +34,7 @@ export class Owner {
       if (isNew) this.answerer.forget(id);
       throw error;
     }
+    if (!this.tidying) void this.collector?.run();
+    this.tidying = true;
   }
 }
