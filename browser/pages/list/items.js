@@ -1,4 +1,6 @@
-/** The items of a list, edited in place; what two devices changed at once is shown in both versions, to be chosen from. */
+/**
+ * The items of a list, edited in place; what two devices changed at once is shown in both versions, to be chosen from.
+ */
 
 import { action, announce, h, reasonOf } from '../dashboard/dom.js';
 

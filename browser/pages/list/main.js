@@ -1,6 +1,7 @@
 /**
- * A shared list: each device has a copy of its own, edits it whenever it likes, offline too, and the copies are replicated
- * straight between the devices while they see each other. Whoever begins a list shares it; others join by its link.
+ * A shared list: each device has a copy of its own, edits it whenever it likes, offline too, and the copies are
+ * replicated straight between the devices while they see each other. Whoever begins a list shares it; others join by
+ * its link.
  */
 
 import { action, announce, h, noticeBox, reasonOf } from '../dashboard/dom.js';

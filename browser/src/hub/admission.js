@@ -21,8 +21,8 @@ const tooMany = (reason) => new PeerPouchError('too_many_requests', reason);
  *
  * An offer is remembered while its time would let it pass. When there are too many, the oldest is forgotten and with it
  * every offer as old: a flood makes offers from slow clocks fail, but lets no replay pass. So that a flood with times
- * from the future does not make all others look old, those get half of the places only. After a restart nothing needs to
- * be remembered, because nothing sealed to the last session can be opened any more.
+ * from the future does not make all others look old, those get half of the places only. After a restart nothing needs
+ * to be remembered, because nothing sealed to the last session can be opened any more.
  */
 export class Replays {
   /** @type {Set<string>} */

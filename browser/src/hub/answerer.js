@@ -115,7 +115,8 @@ export class Answerer {
     } catch (error) {
       return /** @type {PeerPouchError} */ (error);
     }
-    return this.#handlers.get(shareId) ?? new PeerPouchError('share_not_found', 'There is no such share here any more.');
+    return this.#handlers.get(shareId) ??
+      new PeerPouchError('share_not_found', 'There is no such share here any more.');
   }
 
   /** @param {string} id @param {unknown} error */
@@ -142,11 +143,13 @@ export class Answerer {
   /** @param {receiving.Offer} offer @param {Decide} decide */
   async #decide({ sender, shareId: share, body }, decide) {
     try {
-      return await this.#openings.enter(toText(sender.key), () => within(this.#clock, this.#decideWithin, async (signal) => {
+      const work = async (/** @type {AbortSignal} */ signal) => {
         const name = await this.#contacts.nameOf(sender.key).catch(() => null); // no reason to close the door
         const peer = { key: sender.key, session: sender.session, fingerprint: await fingerprint(sender.key), name };
         return decide({ peer, share, body, signal });
-      }, this.#ending.signal));
+      };
+      return await this.#openings.enter(toText(sender.key), () =>
+        within(this.#clock, this.#decideWithin, work, this.#ending.signal));
     } catch (error) {
       if (receiving.isRefusal(error)) return error;
       if (/** @type {any} */ (error).error === 'timeout') {

@@ -94,8 +94,8 @@ export class Caller {
     const { share, verdict } = found;
     const minutes = Math.round((this.#clock.now() - share.renewed) / 60_000);
     if (verdict === 'from the future') {
-      throw new PeerPouchError('clock_skew', `The share ${share.name} was renewed ${-minutes} minutes in the future by ` +
-        `our clock; ${TOLERANCE / 60_000} minutes are tolerated. Set both clocks, or watch until it is renewed again.`);
+      throw new PeerPouchError('clock_skew', `The share ${share.name} was renewed ${-minutes} minutes in the future ` +
+        `by our clock; ${TOLERANCE / 60_000} minutes are tolerated. Set both clocks, or watch until it is renewed again.`);
     }
     if (verdict === 'expired') {
       throw new PeerPouchError('share_not_found', `The share ${share.name} was last renewed ${Math.max(minutes, 0)} ` +
@@ -248,10 +248,10 @@ export class Caller {
         `The hub was lost while waiting for an answer: ${this.#feed.error.reason}`);
     }
     if (!call) {
-      return new PeerPouchError('hub_unreachable', `No offer could be sent within ${seconds} seconds: the hub is slow, ` +
-        'or earlier offers still wait.');
+      return new PeerPouchError('hub_unreachable', `No offer could be sent within ${seconds} seconds: the hub is ` +
+        'slow, or earlier offers still wait.');
     }
-    return new PeerPouchError('peer_unreachable', `The owner of ${call.sent.share.name} did not answer within ${seconds} ` +
-      'seconds; it may be gone.');
+    return new PeerPouchError('peer_unreachable', `The owner of ${call.sent.share.name} did not answer within ` +
+      `${seconds} seconds; it may be gone.`);
   }
 }

@@ -1,8 +1,8 @@
 /**
  * A hub, to this page: shares published and found, offers sent and answered.
  *
- * Every client is a session of its own, with fresh keys: what was sealed to the last one is lost on the next. So two tabs
- * of one browser are two addresses, and can share with each other.
+ * Every client is a session of its own, with fresh keys: what was sealed to the last one is lost on the next. So two
+ * tabs of one browser are two addresses, and can share with each other.
  */
 
 import { systemClock, within } from '../clock.js';

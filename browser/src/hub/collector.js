@@ -21,7 +21,11 @@ const BATCH = 100;
 export class Collector {
   #database;
   #clock;
-  /** Since when each document has had its revision, as far as we know. @type {Map<string, {rev: string, since: number}>} */
+  /**
+   * Since when each document has had its revision, as far as we know.
+   *
+   * @type {Map<string, {rev: string, since: number}>}
+   */
   #seen = new Map();
   #ending = new AbortController();
   /** How many documents were deleted so far. */

@@ -1,9 +1,9 @@
 /**
  * A hub's database: the few things that are asked of it, of a server or of a PouchDB in this browser.
  *
- * `get` gives null for what is not there; `remove` and `put` reject with status 409 for what has changed meanwhile. A feed
- * gives pages until its `signal` is aborted; each, empty ones too, shows that the hub is there. `list` gives the documents
- * of a range of ids, `limit` at most.
+ * `get` gives null for what is not there; `remove` and `put` reject with status 409 for what has changed meanwhile. A
+ * feed gives pages until its `signal` is aborted; each, empty ones too, shows that the hub is there. `list` gives the
+ * documents of a range of ids, `limit` at most.
  */
 
 import { LocalDatabase } from './local.js';

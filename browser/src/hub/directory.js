@@ -1,9 +1,9 @@
 /**
  * The shares of a hub: listed, and followed while somebody watches.
  *
- * Each document is verified once per revision. What is not a valid share is never listed, only counted. A watcher is told
- * of differences between what it was told last and what is true now, so what it is behind by is bounded by the number of
- * shares, and steps that cancel each other out are never told.
+ * Each document is verified once per revision. What is not a valid share is never listed, only counted. A watcher is
+ * told of differences between what it was told last and what is true now, so what it is behind by is bounded by the
+ * number of shares, and steps that cancel each other out are never told.
  */
 
 import { sleep } from '../clock.js';
@@ -38,7 +38,11 @@ class Watcher {
     this.#known = new Map(known.map((share) => [share.id, share]));
   }
 
-  /** These shares may have changed; by default all that were told, which may have run out. @param {Iterable<string>} ids */
+  /**
+   * These shares may have changed; by default all that were told, which may have run out.
+   *
+   * @param {Iterable<string>} ids
+   */
   touch(ids = this.#known.keys()) {
     for (const id of ids) this.#pending.add(id);
     if (!this.#telling) void this.#tell();
@@ -85,9 +89,17 @@ export class Directory {
   #feed;
   #session;
   #leases = new Leases();
-  /** The revision of documents that were verified, valid or not; at most MAX_ROWS, the oldest goes. @type {Map<string, string>} */
+  /**
+   * The revision of documents that were verified, valid or not; at most MAX_ROWS, the oldest goes.
+   *
+   * @type {Map<string, string>}
+   */
   #verified = new Map();
-  /** For each reading under way, the shares of which the feed told meanwhile: what was read may be older. @type {Set<Set<string>>} */
+  /**
+   * For each reading under way, the shares of which the feed told meanwhile: what was read may be older.
+   *
+   * @type {Set<Set<string>>}
+   */
   #touched = new Set();
   /** @type {Set<Watcher>} */
   #watchers = new Set();
@@ -236,7 +248,9 @@ export class Directory {
     }
     if (touched?.has(id)) return;
     this.#verified.delete(id);
-    if (this.#verified.size >= MAX_ROWS) this.#verified.delete(/** @type {string} */ (this.#verified.keys().next().value));
+    if (this.#verified.size >= MAX_ROWS) {
+      this.#verified.delete(/** @type {string} */ (this.#verified.keys().next().value));
+    }
     this.#verified.set(id, rev);
     if (share) this.#leases.observe(share, this.#clock.monotonic(), wanted);
     else this.#leases.forget(id);

@@ -2,7 +2,10 @@
 
 import { PeerPouchError, STATUS } from '../errors.js';
 
-const BY_STATUS = { 401: 'unauthorized', 403: 'forbidden', 404: 'not_found', 409: 'conflict', 429: 'too_many_requests' };
+/** @type {Record<number, string>} */
+const BY_STATUS = {
+  401: 'unauthorized', 403: 'forbidden', 404: 'not_found', 409: 'conflict', 429: 'too_many_requests',
+};
 
 /**
  * An error of PouchDB's, of `fetch`, or the JSON of a server's with its status.
@@ -16,7 +19,7 @@ export function asError(error) {
   const { status } = error ?? {};
   if (typeof status === 'number' && status >= 400) {
     const name = [error.error, error.name].find((each) => typeof each === 'string' && each in STATUS) ??
-      /** @type {Record<number, string>} */ (BY_STATUS)[status] ?? (status < 500 ? 'bad_request' : 'internal_server_error');
+      BY_STATUS[status] ?? (status < 500 ? 'bad_request' : 'internal_server_error');
     return new PeerPouchError(name, reason, { status, cause: error });
   }
   const gone = /database is (closed|destroyed)/.test(reason);

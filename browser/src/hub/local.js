@@ -53,7 +53,8 @@ export class LocalDatabase {
   /** @param {any[]} documents @returns {Promise<import('./database.js').Written[]>} */
   async bulk(documents) {
     const results = await this.#ask((pouch) => pouch.bulkDocs(documents));
-    return results.map((/** @type {any} */ result) => (result.error ? { error: asError(result) } : { rev: result.rev }));
+    return results.map((/** @type {any} */ result) =>
+      (result.error ? { error: asError(result) } : { rev: result.rev }));
   }
 
   /** @param {import('./database.js').Range} range */

@@ -1,10 +1,10 @@
 /**
  * Publishing shares, keeping their leases alive, and withdrawing them.
  *
- * A share has one document, whichever of its owner's sessions serves it. Publishing takes the document over, so an owner
- * that restarts takes its own place back at once. A session whose document was taken over by another living session of
- * the same key stands by: it renews nothing, and publishes again when the other withdraws or runs out. So two tabs that
- * share one database are one share, served by the later of them, and by the other when that one has gone.
+ * A share has one document, whichever of its owner's sessions serves it. Publishing takes the document over, so an
+ * owner that restarts takes its own place back at once. A session whose document was taken over by another living
+ * session of the same key stands by: it renews nothing, and publishes again when the other withdraws or runs out. So
+ * two tabs that share one database are one share, served by the later of them, and by the other when that one has gone.
  */
 
 import { backoff, orAborted, sleep } from '../clock.js';

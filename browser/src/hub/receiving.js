@@ -86,8 +86,8 @@ export function checkTime(time, now) {
   const difference = time - now;
   if (Math.abs(difference) <= TOLERANCE) return;
   throw new PeerPouchError('clock_skew', `The opener's clock is ${Math.round(Math.abs(difference) / 60_000)} minutes ` +
-    `${difference > 0 ? 'ahead of' : 'behind'} the owner's, or the offer is a stale one; ${TOLERANCE / 60_000} minutes ` +
-    'are tolerated. Set both clocks.');
+    `${difference > 0 ? 'ahead of' : 'behind'} the owner's, or the offer is a stale one; ` +
+    `${TOLERANCE / 60_000} minutes are tolerated. Set both clocks.`);
 }
 
 /**
@@ -121,6 +121,11 @@ export async function makeAnswer(identity, session, offer, outcome, ephemeral) {
 /** What an opener is told when the owner's own code failed: why, is the owner's. */
 export const REFUSED = new PeerPouchError('forbidden', 'The other side could not let you in.');
 
-/** The signal document as the owner updates it: the answer in the offer's place. @param {any} document @param {string} answer */
+/**
+ * The signal document as the owner updates it: the answer in the offer's place.
+ *
+ * @param {any} document
+ * @param {string} answer
+ */
 export const withAnswer = ({ _id, _rev, type, version, reply_to, created }, answer) =>
   ({ _id, _rev, type, version, reply_to, created, answer });

@@ -1,9 +1,9 @@
 /**
  * A hub at a server: CouchDB, PouchDB's server, `peerpouch serve`, or another peer's share.
  *
- * It is asked by the PouchDB's own `fetch`, which adds its credentials, but not by PouchDB's methods: those show nothing of
- * a feed's heartbeats, so that a connection that died without a word would never be missed; they have no time limits; and
- * a public hub wants proofs with each request.
+ * It is asked by the PouchDB's own `fetch`, which adds its credentials, but not by PouchDB's methods: those show
+ * nothing of a feed's heartbeats, so that a connection that died without a word would never be missed; they have no
+ * time limits; and a public hub wants proofs with each request.
  */
 
 import { within } from '../clock.js';
@@ -23,7 +23,9 @@ const SILENCE = 80_000;
 const ANSWER_WITHIN = 30_000;
 /** Rows of one page of the feed: of signals at their largest, 13 MB. */
 const PAGE = 100;
-/** Characters of a page, or of a row of a feed without end. A hub may be any database, with large documents of others. */
+/**
+ * Characters of a page, or of a row of a feed without end. A hub may be any database, with large documents of others.
+ */
 const MAX_ANSWER = 64 << 20;
 
 export class ServerDatabase {
@@ -33,7 +35,11 @@ export class ServerDatabase {
   /** What the server says of itself. @type {Promise<any> | undefined} */
   #welcome;
 
-  /** @param {any} pouch @param {import('../clock.js').Clock} clock @param {import('../trust/proofs.js').HubSession} session */
+  /**
+   * @param {any} pouch
+   * @param {import('../clock.js').Clock} clock
+   * @param {import('../trust/proofs.js').HubSession} session
+   */
   constructor(pouch, clock, session) {
     this.#pouch = pouch;
     this.#clock = clock;
@@ -56,7 +62,8 @@ export class ServerDatabase {
 
   /** Asked in a way that is no error where there is none: browsers show those to people. @param {string} id */
   async look(id) {
-    const { rows } = await this.#ask('_all_docs', { method: 'POST', query: { include_docs: true }, body: { keys: [id] } });
+    const question = { method: 'POST', query: { include_docs: true }, body: { keys: [id] } };
+    const { rows } = await this.#ask('_all_docs', question);
     return rows[0]?.doc ?? null;
   }
 
@@ -79,13 +86,15 @@ export class ServerDatabase {
 
   /** @param {import('./database.js').Range} range */
   list(range) {
-    return pages(range, ({ startkey, endkey, ...query }) =>
-      this.#ask('_all_docs', { query: { ...query, startkey: JSON.stringify(startkey), endkey: JSON.stringify(endkey) } }));
+    return pages(range, ({ startkey, endkey, ...rest }) => {
+      const query = { ...rest, startkey: JSON.stringify(startkey), endkey: JSON.stringify(endkey) };
+      return this.#ask('_all_docs', { query });
+    });
   }
 
   /**
-   * A public hub counts requests, so its feed is one request without end. Others are asked anew after each page: servers
-   * and proxies that compress or collect hold back what has no end.
+   * A public hub counts requests, so its feed is one request without end. Others are asked anew after each page:
+   * servers and proxies that compress or collect hold back what has no end.
    *
    * @param {FeedOptions} options
    * @returns {AsyncGenerator<Page>}
@@ -164,7 +173,13 @@ export class ServerDatabase {
   }
 }
 
-/** The pages of a feed without end. @param {AsyncGenerator<string>} body @param {any} since @returns {AsyncGenerator<Page>} */
+/**
+ * The pages of a feed without end.
+ *
+ * @param {AsyncGenerator<string>} body
+ * @param {any} since
+ * @returns {AsyncGenerator<Page>}
+ */
 async function* lines(body, since) {
   let rest = '';
   for await (const chunk of body) {

@@ -1,8 +1,9 @@
 /**
- * Share documents, verified. Pure. How they are made is in `announcing.js`, which a page loads when it shares something.
+ * Share documents, verified. Pure. How they are made is in `announcing.js`, which a page loads when it shares
+ * something.
  *
- * A share's id is a hash of its owner's key and of a digest of key and database uuid: stable over restarts, verifiable by
- * everybody, so that nobody puts another key behind an id. docs/protocol/trust.md, section 4.
+ * A share's id is a hash of its owner's key and of a digest of key and database uuid: stable over restarts, verifiable
+ * by everybody, so that nobody puts another key behind an id. docs/protocol/trust.md, section 4.
  */
 
 import { PeerPouchError } from '../errors.js';
@@ -108,7 +109,9 @@ async function read(document, fields, key) {
   const database = fromText(fields.database, { size: 32 });
   const sessionKey = fromText(fields.session_key, { size: KEY_SIZE });
   const id = await shareId(key, database);
-  if (fields.type !== TYPE || fields.version !== VERSION) throw invalid(' is of a kind or version that is not known here.');
+  if (fields.type !== TYPE || fields.version !== VERSION) {
+    throw invalid(' is of a kind or version that is not known here.');
+  }
   // Another key could otherwise take the place of a share that people know.
   if (fields.share !== id || document._id !== PREFIX + id) throw invalid('\'s id does not belong to its owner\'s key.');
   if (fields.session !== await sessionId(sessionKey)) throw invalid('\'s session is not that of its session key.');

@@ -2,9 +2,9 @@
  * Offers and answers: sealed, signed, opened and verified. Pure: keys, times and randomness are arguments. This is the
  * opener's half; the owner's is in `receiving.js`, which a page loads when it shares something.
  *
- * A signal document carries one offer from an opener to a session, and then the answer to it. Both are sealed boxes whose
- * content is a signature (64 bytes) and JSON, which ends in spaces that fill it to a multiple of 1 KiB, so that its
- * length tells little. The signature covers those very bytes. docs/protocol/trust.md, section 5.
+ * A signal document carries one offer from an opener to a session, and then the answer to it. Both are sealed boxes
+ * whose content is a signature (64 bytes) and JSON, which ends in spaces that fill it to a multiple of 1 KiB, so that
+ * its length tells little. The signature covers those very bytes. docs/protocol/trust.md, section 5.
  */
 
 import { PeerPouchError } from '../errors.js';
@@ -113,7 +113,8 @@ export async function openAnswer(document, { document: { _id }, share, sender, r
   }
   if (content.refused === undefined || content.refused === null) return { body: part(content, 'body') };
   const { error, reason } = part(content, 'refused');
-  const text = typeof reason === 'string' ? [...reason].slice(0, MAX_REASON).join('') : 'The owner does not let you in.';
+  const text = typeof reason === 'string' ? [...reason].slice(0, MAX_REASON).join('')
+    : 'The owner does not let you in.';
   return { error: new PeerPouchError(REFUSALS.has(error) ? error : 'forbidden', text) };
 }
 
@@ -136,7 +137,8 @@ export async function sign(identity, content, purpose) {
   try {
     payload = utf8(JSON.stringify(content, strictly));
   } catch (error) {
-    throw new PeerPouchError('bad_request', `The ${purpose}'s body is not JSON: ${/** @type {Error} */ (error).message}`);
+    throw new PeerPouchError('bad_request',
+      `The ${purpose}'s body is not JSON: ${/** @type {Error} */ (error).message}`);
   }
   const size = Math.ceil((SIGNATURE_SIZE + payload.length) / PADDING) * PADDING - SIGNATURE_SIZE;
   if (size > MAX_CONTENT) {
@@ -185,6 +187,8 @@ export function read(signed) {
 /** @param {any} content @param {string} name @returns {any} */
 export function part(content, name) {
   const value = content[name];
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(`The signal's ${name} is missing.`);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw invalid(`The signal's ${name} is missing.`);
+  }
   return value;
 }

@@ -1,8 +1,9 @@
 /**
  * The one byte string of a JSON value: RFC 8785 (JCS), with two limits.
  *
- * What is signed passes through databases that reorder keys and rewrite numbers; the canonical form undoes that. A reader
- * must go on with what {@link decode} gives for the canonical bytes, never with the document that it took them of.
+ * What is signed passes through databases that reorder keys and rewrite numbers; the canonical form undoes that. A
+ * reader must go on with what {@link decode} gives for the canonical bytes, never with the document that it took them
+ * of.
  */
 
 import { PeerPouchError } from '../errors.js';

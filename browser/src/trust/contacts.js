@@ -174,7 +174,8 @@ export class Contacts {
    * Note the key under which a name was first met; nothing happens if one is noted already.
    *
    * @param {string} name @param {Uint8Array} key
-   * @param {{scope: string, now: number, confirmed?: boolean}} options With `confirmed`, a changed key is noted in place
+   * @param {{scope: string, now: number, confirmed?: boolean}} options With `confirmed`, a changed key is noted in
+   *   place
    *   of the old one.
    */
   async remember(name, key, { scope, now, confirmed = false }) {

@@ -29,7 +29,11 @@ const grouped = (plain) => /** @type {string[]} */ (plain.match(/..../g)).join('
 export const fingerprint = async (key) =>
   grouped(toBase32(await digest('fingerprint', key), FINGERPRINT_LENGTH));
 
-/** A fingerprint that somebody typed, in the form of {@link fingerprint}; throws `bad_request`. @param {unknown} text */
+/**
+ * A fingerprint that somebody typed, in the form of {@link fingerprint}; throws `bad_request`.
+ *
+ * @param {unknown} text
+ */
 export const readFingerprint = (text) => grouped(readBase32(text, FINGERPRINT_LENGTH));
 
 /**

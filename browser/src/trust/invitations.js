@@ -72,7 +72,8 @@ export class Invitations {
   /**
    * Make a token.
    *
-   * @param {{once?: boolean, expires?: number | null, access?: any}} [options] `once`: for the first key alone that uses
+   * @param {{once?: boolean, expires?: number | null, access?: any}} [options] `once`: for the first key alone that
+   *   uses
    *   it; `expires`: milliseconds; `access`: what it gives, JSON, or null for what the share gives.
    * @returns {Promise<Uint8Array<ArrayBuffer>>} 16 bytes.
    * @throws {PeerPouchError} `bad_request`
@@ -99,8 +100,8 @@ export class Invitations {
   }
 
   /**
-   * What a token gives to a key; null for what the share gives. A token for one binds itself to the key, durably, before
-   * this returns.
+   * What a token gives to a key; null for what the share gives. A token for one binds itself to the key, durably,
+   * before this returns.
    *
    * @param {Uint8Array} token @param {Uint8Array} key
    * @throws {PeerPouchError} `forbidden` if it is unknown, has run out, or is bound to another key.
@@ -144,7 +145,8 @@ export class Invitations {
     await this.#change((doc) => {
       const others = (doc.revoked ?? []).filter((/** @type {string} */ each) => each !== text);
       if (revoked && others.length >= MAX_REVOKED) {
-        throw new PeerPouchError('bad_request', `${MAX_REVOKED} keys are shut out already: share with named peers instead.`);
+        throw new PeerPouchError('bad_request',
+          `${MAX_REVOKED} keys are shut out already: share with named peers instead.`);
       }
       doc.revoked = revoked ? [...others, text] : others;
       return true;
@@ -161,8 +163,8 @@ export class Invitations {
   }
 
   /**
-   * One after another within a tab, since not every adapter checks revisions of `_local` documents against writes at the
-   * same moment; among tabs the revision decides.
+   * One after another within a tab, since not every adapter checks revisions of `_local` documents against writes at
+   * the same moment; among tabs the revision decides.
    *
    * @param {(doc: any) => boolean} update Changes the document in place; whether it is to be written.
    */

@@ -2,8 +2,9 @@
  * Invites: one string with all that is needed to open a share.
  *
  * `peerpouch:1:` and base64url of a checksum and a JSON payload with hub, share, the owner's fingerprint, and perhaps a
- * token and a name. The checksum finds a string that was cut, and protects nothing; the fingerprint does. An invite with
- * a token, or with the hub's credentials, is a secret: in a link it belongs behind the `#`, which no server is sent.
+ * token and a name. The checksum finds a string that was cut, and protects nothing; the fingerprint does. An invite
+ * with a token, or with the hub's credentials, is a secret: in a link it belongs behind the `#`, which no server is
+ * sent.
  */
 
 import { PeerPouchError } from '../errors.js';

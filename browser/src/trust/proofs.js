@@ -1,5 +1,6 @@
 /**
- * Proofs for a public hub: that a session is one's own, and that a reply tag is. docs/protocol/public-hub.md, section 2.
+ * Proofs for a public hub: that a session is one's own, and that a reply tag is. docs/protocol/public-hub.md, section
+ * 2.
  *
  * A session's key is an X25519 key, which can't sign; but only its holder and the hub compute the secret that it has in
  * common with the hub's own key, and a proof is derived from that and the time.
@@ -17,7 +18,11 @@ const TAG_LENGTH = 26;
 
 /** What a hub client is to its hub: the session's key, and the secret behind the reply tag of its offers. */
 export class HubSession {
-  /** The hub's key and its time less our monotonic one, once it told them. @type {{key: Uint8Array, ahead: number} | null} */
+  /**
+   * The hub's key and its time less our monotonic one, once it told them.
+   *
+   * @type {{key: Uint8Array, ahead: number} | null}
+   */
   #hub = null;
   #secret;
 

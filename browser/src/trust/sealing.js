@@ -3,8 +3,8 @@
  *
  *     box = ephemeral public key (32 bytes) || AES-256-GCM ciphertext || tag (16 bytes)
  *
- * The ephemeral X25519 key is made for one box, so the key and nonce that HKDF-SHA256 derives from it are used once. The
- * associated data is the id of the document that carries the box. docs/protocol/trust.md, section 3.
+ * The ephemeral X25519 key is made for one box, so the key and nonce that HKDF-SHA256 derives from it are used once.
+ * The associated data is the id of the document that carries the box. docs/protocol/trust.md, section 3.
  */
 
 import { PeerPouchError } from '../errors.js';
@@ -76,8 +76,9 @@ export class SessionKey {
       if (box.length < OVERHEAD) throw new Error('Too short.');
       const ephemeral = box.subarray(0, KEY_SIZE);
       const { key, iv } = await derive(await this.exchange(ephemeral), ephemeral, this.key, purpose);
-      return new Uint8Array(await subtle().decrypt({ name: 'AES-GCM', iv, additionalData: /** @type {Bytes} */ (associated) },
-        key, /** @type {Bytes} */ (box.subarray(KEY_SIZE))));
+      const gcm = { name: 'AES-GCM', iv, additionalData: /** @type {Bytes} */ (associated) };
+      return new Uint8Array(await subtle().decrypt(gcm, key,
+        /** @type {Bytes} */ (box.subarray(KEY_SIZE))));
     } catch (error) {
       if (error instanceof PeerPouchError) throw error;
       throw new PeerPouchError('invalid_signal',
