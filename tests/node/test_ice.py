@@ -54,3 +54,12 @@ async def test_servers_can_be_fetched_for_each_connection() -> None:
 def test_what_is_no_server_is_an_error(servers: Any) -> None:
     with pytest.raises(BadRequest):
         ice.parse(servers)
+
+
+@pytest.mark.parametrize(
+    "servers", [[7], [None], [["turn:x", "ann", "secret"]], [{"urls": 7}], [{"urls": [7]}], ["turn:ann:secret@x"], [{}]]
+)
+def test_what_is_no_server_is_an_error_that_shows_no_password(servers: Any) -> None:
+    with pytest.raises(BadRequest) as caught:
+        ice.parse(servers)
+    assert "secret" not in str(caught.value)

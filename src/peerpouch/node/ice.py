@@ -61,11 +61,13 @@ def _given(text: str) -> Sequence[IceServerLike]:
 def _parse_one(server: IceServerLike) -> IceServer:
     if isinstance(server, IceServer):
         return server
-    fields: Mapping[str, Any] = {"urls": server} if isinstance(server, str) else server
-    urls = fields.get("urls")
-    listed = (urls,) if isinstance(urls, str) else tuple(urls or ())
+    fields: Any = {"urls": server} if isinstance(server, str) else server
+    urls = fields.get("urls") if isinstance(fields, Mapping) else None
+    listed = (urls,) if isinstance(urls, str) else tuple(urls) if isinstance(urls, Sequence) else ()
     if not listed or not all(isinstance(url, str) and url.partition(":")[0] in _SCHEMES for url in listed):
         raise BadRequest("An ICE server has urls that begin with stun:, stuns:, turn: or turns:.")
+    if any("@" in url for url in listed):  # which no such URL has, and would show wherever the URL is
+        raise BadRequest("The name and password of a TURN server go beside its URL, as username and credential.")
     return IceServer(listed, fields.get("username"), fields.get("credential"))
 
 
