@@ -207,10 +207,8 @@ class Call extends StreamEnd {
 function responseOf(call, method, head, inflate) {
   const headers = new Headers(head.headers.map(([name, value]) => /** @type {[string, string]} */ ([name, value])));
   const body = bodyStream(call, { ahead: AHEAD, cancel: (reason) => call.abandon(reason) });
-  if (method === 'HEAD' || NO_BODY.has(head.status)) {
-    void body.cancel();
-    return new Response(null, { status: head.status, headers });
-  }
+  // Its end is taken though nobody reads it.
+  if (method === 'HEAD' || NO_BODY.has(head.status)) return new Response(null, { status: head.status, headers });
   if (!inflate || headers.get('content-encoding') !== 'gzip') return new Response(body, { status: head.status, headers });
   headers.delete('content-encoding');
   headers.delete('content-length');

@@ -92,6 +92,17 @@ test('a small body that nobody reads does not occupy its stream', async () => {
   await until(() => left.ends.size === 0 && left.connection.lingering.size === 0);
 });
 
+test('a response without a body ends by itself', async () => {
+  const [left, right] = await pair({ right: () => new Response(null, { status: 204 }) });
+  for (const method of ['HEAD', 'GET']) assert.equal((await left.fetch('/', { method })).status, 204);
+  await until(() => left.ends.size === 0 && right.connection.streams.size === 0);
+  const [head] = await pair({ right: () => new Response('ignored', { headers: { 'content-length': '7' } }) });
+  const response = await head.fetch('/', { method: 'HEAD' });
+  assert.equal(response.headers.get('content-length'), '7');
+  assert.equal(response.body, null);
+  await until(() => head.ends.size === 0);
+});
+
 test('an aborted request ends at once on both ends', async () => {
   const seen = [];
   const [left, right] = await pair({
