@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from peerpouch.cli.processes import Process
-from peerpouch.errors import Conflict, DeadlineExceeded, NotFound, PeerPouchError
+from peerpouch.errors import Conflict, NotFound, PeerPouchError
 from tests.network.internet import HubServer, Internet, Path_, hub_server, internet
 from tests.network.matrix import STEP
 from tests.network.namespaces import SCALE, Namespace
@@ -80,6 +80,7 @@ class Living:
         self._process: Process | None = None
         self._ready = asyncio.Event()
         self._rest = 0.0
+        self._killed = False
         self.following = asyncio.Event()
         folder.mkdir()
 
@@ -88,12 +89,13 @@ class Living:
         while True:
             arguments = ("tests.network.peer", str(self._folder), self._hub)
             env = {"PEERPOUCH_HOME": str(self._folder)}
+            self._killed = False
             process = self._process = await self._machine.process(self.name, *arguments, env=env)
             try:
                 await self._go_on(process)
-            except DeadlineExceeded:
-                raise
             except PeerPouchError as error:
+                if not self._killed:  # whatever happens, live replication goes on by itself
+                    raise
                 self._say(f"{self.name} ended: {error}")
             finally:
                 self._ready.clear()
@@ -116,7 +118,7 @@ class Living:
 
     async def kill(self, rest: float) -> None:
         """Kill it; it starts again after a rest."""
-        self._rest = rest
+        self._rest, self._killed = rest, True
         if self._process is not None:
             await self._process.kill()
 

@@ -32,7 +32,7 @@ EXPECTED_PATHS = {
 
 
 @asynccontextmanager
-async def two_peers(net: Internet, hub: str, folder: Path, *modules: str) -> AsyncIterator[tuple[Process, Process]]:
+async def two_peers(net: Internet, hub: str, folder: Path) -> AsyncIterator[tuple[Process, Process]]:
     """A process in each home, with a database and not connected yet."""
     async with AsyncExitStack() as stack:
         peers = []

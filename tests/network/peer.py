@@ -101,9 +101,9 @@ class NetworkPeer(Served):
             ]
             await self._local.bulk_docs(docs)
 
-    async def attach(self, size: int, seed: int = 1) -> None:
+    async def attach(self, size: int) -> None:
         """Write a document with one attachment that does not compress."""
-        await self._local.put_attachment(FILE, FILE, _noise(size, seed))
+        await self._local.put_attachment(FILE, FILE, _noise(size))
 
     async def put(self, doc: dict[str, Any]) -> str:
         """Write one document; gives its revision."""
@@ -152,33 +152,17 @@ class NetworkPeer(Served):
 
     # Replication
 
-    async def replicate(self, direction: str, live: bool = False, batch_size: int = 500) -> dict[str, Any]:
+    async def replicate(self, direction: str) -> dict[str, Any]:
         """Copy to ("push") or from ("pull") the share; gives documents, bytes and seconds."""
         ends = (self._local, self._opened()) if direction == "push" else (self._opened(), self._local)
         began = time.monotonic()
-        self._replication = peerpouch.replicate(*ends, retry=True, live=live, batch_size=batch_size)
+        self._replication = peerpouch.replicate(*ends, retry=True)
         result = await self._replication
         return {**_told(result), "seconds": time.monotonic() - began}
 
     async def progress(self) -> dict[str, Any]:
         """Where that stands."""
         return {} if self._replication is None else _told(self._replication.progress)
-
-    async def download(self) -> dict[str, float]:
-        """Read the attachment in place and drop it; gives bytes and seconds."""
-        began, size = time.monotonic(), 0
-        async for chunk in await self._opened().get_attachment(FILE, FILE):
-            size += len(chunk)
-        return {"bytes": size, "seconds": time.monotonic() - began}
-
-    async def gets(self, doc_id: str, count: int) -> list[float]:
-        """Read a document in place, one time after the other; gives the seconds of each."""
-        took = []
-        for _ in range(count):
-            began = time.monotonic()
-            await self._opened().get(doc_id)
-            took.append(time.monotonic() - began)
-        return took
 
     async def follow(self) -> None:
         """Sync live, from now on."""
@@ -190,13 +174,6 @@ class NetworkPeer(Served):
             await asyncio.Event().wait()
         else:
             await self._sync
-
-    async def following(self) -> dict[str, Any]:
-        """How the live sync is: each direction's progress."""
-        if self._sync is None:
-            return {}
-        both = self._sync.progress
-        return {"push": _told(both.push), "pull": _told(both.pull)}
 
     def _opened(self) -> peerpouch.RemoteShare:
         assert self._remote is not None, "No share is open yet."
@@ -222,8 +199,8 @@ async def _again(work: Any) -> Any:
             await asyncio.sleep(PAUSE)
 
 
-async def _noise(size: int, seed: int) -> AsyncIterator[bytes]:
-    chance = random.Random(seed)
+async def _noise(size: int) -> AsyncIterator[bytes]:
+    chance = random.Random(1)
     for start in range(0, size, CHUNK):
         yield chance.randbytes(min(CHUNK, size - start))
 
