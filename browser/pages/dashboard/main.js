@@ -28,6 +28,11 @@ async function show() {
   if (view?.go?.(parts)) return;
   view?.close();
   view = null;
+  // Strangers may look at a public hub, and at what is shared with them.
+  if (user.name === null && !user.roles.includes('_admin') && !['shares', 'share'].includes(parts[0])) {
+    showSignIn();
+    return;
+  }
   for (const link of document.querySelectorAll('nav a')) {
     const here = ['shares', 'share'].includes(parts[0]) ? '#/shares' : '#/';
     if (link.getAttribute('href') === here) link.setAttribute('aria-current', 'page');
@@ -83,5 +88,4 @@ addEventListener('hashchange', async () => {
 });
 
 await showSession();
-if (user.name === null && !user.roles.includes('_admin')) showSignIn();
-else await show();
+await show();

@@ -19,6 +19,9 @@ import { watch } from './watching.js';
 /** Documents of a page: they are held in memory together, and other work of the tab gets its turn after each. */
 export const PAGE = 100;
 
+/** Documents that are read at the same time, and held together until they were sent. */
+const AT_ONCE = 32;
+
 /** Rows of a page that have no documents. */
 const ROWS = 1000;
 
@@ -137,6 +140,16 @@ export function following(doc, since) {
   return entries.filter(([, entry]) => (entry.revpos ?? newest + 1) > newest).map(([name]) => name);
 }
 
+/**
+ * What `work` gives for each item, in order; some at a time, since one after the other most of the time is spent waiting.
+ *
+ * @template T, R
+ * @param {T[]} items @param {(item: T) => Promise<R>} work @returns {AsyncGenerator<R>}
+ */
+export async function* inParts(items, work) {
+  for (let at = 0; at < items.length; at += AT_ONCE) yield* await Promise.all(items.slice(at, at + AT_ONCE).map(work));
+}
+
 /** @param {Blob} blob */
 async function base64(blob) {
   let text = '';
@@ -212,10 +225,10 @@ export class LocalDocuments {
 
   /** @param {RevisionRequest[]} requests @param {{ latest?: boolean }} options @returns {AsyncGenerator<RevisionResult[]>} One list for each request. */
   async *bulkGet(requests, { latest = false }) {
-    for (const { id, rev, atts_since } of requests) {
+    yield* inParts(requests, async ({ id, rev, atts_since }) => {
       const found = await this.openRevs(id, rev === undefined ? 'all' : [rev], { latest }).catch((error) => [{ id, rev, error: asError(error) }]);
-      yield found.length ? found.map((result) => ({ ...result, atts_since })) : [{ id, rev, error: failure('not_found', 'missing') }];
-    }
+      return found.length ? found.map((result) => ({ ...result, atts_since })) : [{ id, rev, error: failure('not_found', 'missing') }];
+    });
   }
 
   /** @param {Record<string, string[]>} revs */

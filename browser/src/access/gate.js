@@ -93,9 +93,14 @@ export class GatedDatabase {
   /** @param {import('./documents.js').RevisionRequest[]} requests @param {any} options @returns {AsyncGenerator<import('./documents.js').RevisionResult[]>} */
   async *bulkGet(requests, options) {
     this.require('read');
-    for (const request of requests) {
-      if (isLocal(request.id)) yield [{ id: request.id, rev: request.rev, error: new PeerPouchError('not_found', 'missing') }];
-      else yield* this.checked('read', this.inner.bulkGet([request], options));
+    const found = this.checked('read', this.inner.bulkGet(requests.filter(({ id }) => !isLocal(id)), options));
+    try {
+      for (const { id, rev } of requests) {
+        if (isLocal(id)) yield [{ id, rev, error: new PeerPouchError('not_found', 'missing') }];
+        else yield (await found.next()).value;
+      }
+    } finally {
+      await found.return(undefined);
     }
   }
 

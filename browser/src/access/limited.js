@@ -4,7 +4,7 @@
  */
 
 import { PeerPouchError } from '../errors.js';
-import { PAGE, ancestry, checkRev, generation, refusal } from './documents.js';
+import { PAGE, ancestry, checkRev, generation, inParts, refusal } from './documents.js';
 import { answers } from './selection.js';
 import { watch } from './watching.js';
 
@@ -93,10 +93,10 @@ export class LimitedDocuments {
   /** @param {import('./documents.js').RevisionRequest[]} requests @param {{ latest?: boolean }} options @returns {AsyncGenerator<import('./documents.js').RevisionResult[]>} */
   async *bulkGet(requests, { latest = false }) {
     await this.selection.refresh();
-    for (const { id, rev, atts_since } of requests) {
+    yield* inParts(requests, async ({ id, rev, atts_since }) => {
       const found = await this.cited(id, rev === undefined ? 'all' : [rev], latest);
-      yield found.length ? found.map((result) => ({ ...result, atts_since })) : [{ id, rev, error: missing() }];
-    }
+      return found.length ? found.map((result) => ({ ...result, atts_since })) : [{ id, rev, error: missing() }];
+    });
   }
 
   /** @param {Record<string, string[]>} revs */
@@ -155,8 +155,10 @@ export class LimitedDocuments {
   async *pages(ids, keyed, options) {
     for (let at = 0; at < ids.length; at += PAGE) {
       const rows = [];
-      for (const id of ids.slice(at, at + PAGE)) {
-        const leaves = await this.leaves(id);
+      const part = ids.slice(at, at + PAGE);
+      const found = await Promise.all(part.map((id) => this.leaves(id)));
+      for (const [n, id] of part.entries()) {
+        const leaves = found[n];
         const winner = leaves[0];
         if (!winner) {
           if (keyed) rows.push({ key: id, error: 'not_found' });
@@ -186,8 +188,12 @@ export class LimitedDocuments {
       let at = selection.parseSeq(since);
       if (descending) {
         const rows = selection.after(at, Infinity).reverse();
-        const results = await this.rows(rows, options);
-        yield { results: results.slice(0, limit), last_seq: selection.formatSeq(rows.at(-1)?.n ?? at), pending: 0 };
+        for (let n = 0; (n < rows.length || n === 0) && limit > 0; n += PAGE) {
+          const part = rows.slice(n, n + PAGE);
+          const results = (await this.rows(part, options)).slice(0, limit);
+          limit -= results.length;
+          yield { results, last_seq: selection.formatSeq(part.at(-1)?.n ?? at), pending: 0 };
+        }
         return;
       }
       for (let told = false; !signal.aborted; ) {
@@ -221,9 +227,10 @@ export class LimitedDocuments {
   /** @param {{ n: number, id: string }[]} rows @param {any} options */
   async rows(rows, { doc_ids, include_docs, matches, style, conflicts }) {
     const results = [];
-    for (const { n, id } of rows) {
-      if (doc_ids && !doc_ids.includes(id)) continue;
-      const leaves = await this.leaves(id);
+    const wanted = doc_ids ? rows.filter(({ id }) => doc_ids.includes(id)) : rows;
+    const found = await Promise.all(wanted.map(({ id }) => this.leaves(id)));
+    for (const [place, { n, id }] of wanted.entries()) {
+      const leaves = found[place];
       const winner = leaves[0];
       if (!winner || (matches && !matches(plain(winner)))) continue;
       const revs = style === 'all_docs' ? leaves : [winner];

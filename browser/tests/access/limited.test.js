@@ -46,6 +46,17 @@ test('hidden documents are as if they were not there, however they are asked for
   assert.equal((await share(db, { access: 'read-write' }).get('hidden')).secret, 1);
 });
 
+test('a descending feed gives the newest first, and no more than was asked for', async () => {
+  const db = pouch();
+  await db.bulkDocs(Array.from({ length: 250 }, (_, n) => ({ _id: `d${String(n).padStart(3, '0')}`, public: n % 2 === 0 })));
+  const all = await share(db).changes({ descending: true });
+  assert.equal(all.results.length, 125);
+  const numbers = all.results.map((/** @type {any} */ row) => parseInt(row.seq, 10));
+  assert.deepEqual(numbers, [...numbers].sort((a, b) => b - a));
+  const { results } = await share(db).changes({ descending: true, limit: 3 });
+  assert.deepEqual(results, all.results.slice(0, 3));
+});
+
 test('sequences and their gaps do not tell of hidden writes, and survive a reload', async () => {
   const { db, there } = await world();
   const first = await there.changes();
