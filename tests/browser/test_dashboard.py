@@ -270,3 +270,28 @@ async def test_the_server_tells_who_is_connected_to_it(browser: Browser, tmp_pat
             await looks(tab, "visitors-desk")
         assert tab.said == []
         await page.context.close()
+
+
+async def test_a_stranger_opens_a_share_of_a_public_hub_without_an_account(browser: Browser, tmp_path: Path) -> None:
+    async with (
+        serving(tmp_path, admins={"root": "secret"}, hub="meet") as server,
+        peerpouch.open(tmp_path / "field.db") as field,
+        peerpouch.Hub(server.url + "meet", identity=peerpouch.Identity.ephemeral(), ice_servers=[]) as hub,
+    ):
+        await field.put({"_id": "kingfisher", "seen": 1})
+        await hub.share_database(field, name="Field notes", access="read-only")
+        tab = await visit(await browser.new_context(viewport=PHONE), server, "#/shares")
+        page = tab.page
+        await page.get_by_label("Hub", exact=True).fill("meet")
+        await page.get_by_role("button", name="Connect").click()
+        await page.get_by_role("button", name="Open Field notes").click()
+        await page.get_by_role("link", name="kingfisher").click()
+        await page.get_by_label("Content, as JSON").fill('{"seen": 2}')
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.get_by_text("This database is shared for reading only.")).to_be_visible()
+        assert (await field.get("kingfisher"))["seen"] == 1
+        # Its databases are not the stranger's.
+        await page.get_by_role("link", name="Databases").click()
+        await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        assert [line for line in tab.said if "401 (Unauthorized)" not in line] == []
+        await page.context.close()
