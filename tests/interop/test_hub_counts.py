@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -95,3 +97,21 @@ async def test_a_connection_leaves_a_tombstone_at_most(tmp_path: Path, kind: str
             done = await collect_garbage(database, now=SystemClock().now())
             assert done.purged == CONNECTIONS
             assert await _deleted(database) == 0
+
+
+@pytest.mark.skipif(not POUCHDB_SERVER.exists(), reason="pouchdb-server is not installed")
+async def test_an_operator_prepares_and_tidies_a_hub_that_can_not_purge(tmp_path: Path) -> None:
+    async with pouchdb_server(tmp_path) as url, httpx2.AsyncClient(trust_env=False, base_url=url) as http:
+        assert (await _operate(tmp_path, "init", url + "hub")).returncode == 0
+        dead = f"hub/signal:{'0' * 26}:{'1' * 26}"
+        assert (await http.put(dead, json={"created": 1000})).status_code == 201
+        assert (await _operate(tmp_path, "gc", url + "hub")).returncode == 0
+        assert (await http.get(dead)).status_code == 404
+
+
+async def _operate(home: Path, *arguments: str) -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "peerpouch.cli", "hub", *arguments, env={**os.environ, "PEERPOUCH_HOME": str(home)}
+    )
+    await asyncio.wait_for(process.wait(), LIMIT)
+    return process

@@ -169,9 +169,12 @@ async def collect_garbage(
             return done
         since = changes["last_seq"]
         ours = [row for row in changes["results"] if row["id"].startswith((shares.PREFIX, signals.PREFIX))]
-        done.purged += await _purge(
-            database, {row["id"]: row["changes"][0]["rev"] for row in ours if row.get("deleted")}
-        )
+        deleted = {row["id"]: row["changes"][0]["rev"] for row in ours if row.get("deleted")}
+        try:
+            done.purged += await _purge(database, deleted)
+        except NotSupported as error:  # its tombstones stay
+            logger.warning("What was deleted can't be forgotten: %s", error.reason)
+            return done
         if progress is not None:
             progress(done)
 

@@ -44,8 +44,6 @@ from peerpouch.remote.values import attachment_params, json_param, received, rev
 
 _REVS_DIFF_IDS = 5000
 # Ids in one request of `_revs_diff`: about half a megabyte.
-_PURGE_IDS = 100
-# CouchDB's own limit for one request.
 
 _UNKNOWN: Any = {
     "db_name": "",
@@ -363,14 +361,7 @@ class RemoteDatabase(Database):
         await self._client.json("PUT", "/_revs_limit", body=limit)
 
     async def purge(self, revs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-        ids = list(revs)
-        purged: dict[str, list[str]] = {}
-        for at in range(0, len(ids), _PURGE_IDS):
-            asked = {doc_id: list(revs[doc_id]) for doc_id in ids[at : at + _PURGE_IDS]}
-            answer = await self._client.json("POST", "/_purge", body=asked)
-            with self._client.shape():
-                purged.update({doc_id: list(answer["purged"].get(doc_id, ())) for doc_id in asked})
-        return purged
+        return await writing.purge(self._client, revs)
 
     async def compact(self) -> None:
         await self._client.json("POST", "/_compact")

@@ -14,10 +14,23 @@ from typing import Any
 
 from peerpouch.core import jsonio
 from peerpouch.core.multipart import closing, part_head
-from peerpouch.errors import BadRequest, InvalidDocument, InvalidDocumentId, PeerPouchError, ProtocolError, TooLarge
+from peerpouch.errors import (
+    BadRequest,
+    InvalidDocument,
+    InvalidDocumentId,
+    MethodNotAllowed,
+    NotSupported,
+    PeerPouchError,
+    ProtocolError,
+    TooLarge,
+    UnsupportedMediaType,
+)
 from peerpouch.ports import Attachment, Document, WriteFailure, WriteResult, Written
 from peerpouch.remote.client import Client, document_path, error_of
 from peerpouch.remote.values import revision_of
+
+_PURGE_IDS = 100
+# CouchDB's own limit for one request.
 
 MAX_INLINE = 64 * 1024
 """Bytes of an attachment that may travel as base64 among other documents: above it, a request of its own costs less."""
@@ -267,3 +280,25 @@ async def _body(
             # The request is broken off: a body of another length than announced must not be taken for whole.
             raise ProtocolError(f"An attachment was to have {length} bytes, and its stream gave {size}.")
     yield tail
+
+
+async def purge(client: Client, revs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Forget leaves; what was forgotten.
+
+    Raises:
+        NotSupported: the server can't do that.
+    """
+    ids = list(revs)
+    purged: dict[str, list[str]] = {}
+    for at in range(0, len(ids), _PURGE_IDS):
+        asked = {doc_id: list(revs[doc_id]) for doc_id in ids[at : at + _PURGE_IDS]}
+        try:
+            answer = await client.json("POST", "/_purge", body=asked)
+        except (MethodNotAllowed, UnsupportedMediaType, BadRequest) as error:
+            # A pouchdb-server has no such endpoint, and takes it for a form that is sent to a document.
+            if isinstance(error, BadRequest) and error.reason != "only_multipart_accepted":
+                raise
+            raise NotSupported("This server can't purge.") from error
+        with client.shape():
+            purged.update({doc_id: list(answer["purged"].get(doc_id, ())) for doc_id in asked})
+    return purged
