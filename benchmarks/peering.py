@@ -20,10 +20,12 @@ ROOT = Path(__file__).parent.parent
 MOMENT = 60.0
 WORK = 500.0
 
-replication = benchmark("peer-replication", "Replication, two processes by WebRTC", "docs/s")
-attachment = benchmark("peer-attachment", "Attachment, two processes by WebRTC", "MB/s")
-connect = benchmark("connect", "Connect: from open to the first document", "ms", higher_is_better=False)
-live = benchmark("live-latency", "Live change: written here until seen there", "ms", higher_is_better=False)
+replication = benchmark("peer-replication", "Replication, two processes by WebRTC", "docs/s", costly=True)
+attachment = benchmark("peer-attachment", "Attachment, two processes by WebRTC", "MB/s", costly=True)
+connect = benchmark("connect", "Connect: from open to the first document", "ms", higher_is_better=False, costly=True)
+live = benchmark(
+    "live-latency", "Live change: written here until seen there", "ms", higher_is_better=False, costly=True
+)
 
 
 @asynccontextmanager

@@ -10,9 +10,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Scale:
-    """How much a run does. The short form takes minutes on two cores, the full one a coffee."""
+    """How much a run does. The short form takes less than three minutes on two cores, the full one a coffee.
+
+    Attributes:
+        rounds: How often each subject runs; ``costly``: the same where each time costs seconds before it begins.
+    """
 
     rounds: int
+    costly: int
     documents: int
     single: int
     attachment: int
@@ -20,8 +25,8 @@ class Scale:
     connects: int
 
 
-FULL = Scale(rounds=5, documents=100_000, single=2_000, attachment=256 << 20, live=100, connects=20)
-SHORT = Scale(rounds=2, documents=2_000, single=100, attachment=8 << 20, live=10, connects=2)
+FULL = Scale(rounds=5, costly=5, documents=100_000, single=2_000, attachment=256 << 20, live=100, connects=20)
+SHORT = Scale(rounds=2, costly=1, documents=2_000, single=100, attachment=8 << 20, live=10, connects=2)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Benchmark:
         unit: ``docs/s``, ``MB/s`` or ``ms``.
         higher_is_better: Whether more of the unit is better.
         long: It takes minutes, and is run when it is named or asked for.
+        costly: Its subjects need processes of their own, or more, before anything is measured.
     """
 
     name: str
@@ -74,6 +80,7 @@ class Benchmark:
     unit: str
     higher_is_better: bool = True
     long: bool = False
+    costly: bool = False
     subjects: list[Subject] = field(default_factory=list)
 
     def subject(self, name: str, note: str = "", role: Role = "other") -> Callable[[Measure], Measure]:
@@ -89,9 +96,17 @@ class Benchmark:
 REGISTRY: dict[str, Benchmark] = {}
 
 
-def benchmark(name: str, title: str, unit: str, *, higher_is_better: bool = True, long: bool = False) -> Benchmark:
+def benchmark(
+    name: str,
+    title: str,
+    unit: str,
+    *,
+    higher_is_better: bool = True,
+    long: bool = False,
+    costly: bool = False,
+) -> Benchmark:
     """A new line of the table."""
     if name in REGISTRY:
         raise ValueError(f"There is a benchmark {name!r} already.")
-    REGISTRY[name] = Benchmark(name, title, unit, higher_is_better, long)
+    REGISTRY[name] = Benchmark(name, title, unit, higher_is_better, long, costly)
     return REGISTRY[name]

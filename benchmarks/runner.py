@@ -46,7 +46,7 @@ def run_all(benchmarks: Iterable[Benchmark], scale: Scale, say: Callable[[str], 
 
 def _run(benchmark: Benchmark, scale: Scale, say: Callable[[str], None]) -> list[Result]:
     results = [Result(benchmark, subject) for subject in benchmark.subjects]
-    for _ in range(scale.rounds):
+    for _ in range(scale.costly if benchmark.costly else scale.rounds):
         for result in results:
             if not result.error:
                 say(f"{benchmark.name:<24} {result.subject.name:<24} {_round(result, scale)}")

@@ -20,10 +20,10 @@ OURS, THEIRS = "peerpouch serve", "pouchdb-server"
 NOTES = {OURS: "every write synced to disk", THEIRS: "in memory"}
 AVAILABLE = NODE is not None and (MODULES / "pouchdb").exists() and POUCHDB_SERVER.exists()
 
-bulk = benchmark("server-bulk-write", "Bulk writes, Node PouchDB to a server", "docs/s")
-push = benchmark("server-push", "Push, Node PouchDB to a server", "docs/s")
-pull = benchmark("server-pull", "Pull, Node PouchDB from a server", "docs/s")
-no_op = benchmark("server-no-op", "Pull with nothing new, Node PouchDB", "ms", higher_is_better=False)
+bulk = benchmark("server-bulk-write", "Bulk writes, Node PouchDB to a server", "docs/s", costly=True)
+push = benchmark("server-push", "Push, Node PouchDB to a server", "docs/s", costly=True)
+pull = benchmark("server-pull", "Pull, Node PouchDB from a server", "docs/s", costly=True)
+no_op = benchmark("server-no-op", "Pull with nothing new, Node PouchDB", "ms", higher_is_better=False, costly=True)
 
 Task = Callable[[Run, Pouch, str], Awaitable[Measured]]
 
@@ -113,7 +113,9 @@ async def _gets(run: Run, name: str, connections: int) -> Measured:
 
 
 for _connections in (1, 16, 64):
-    _line = benchmark(f"server-get-{_connections}", f"GET of a document, {_connections} connections", "requests/s")
+    _line = benchmark(
+        f"server-get-{_connections}", f"GET of a document, {_connections} connections", "requests/s", costly=True
+    )
     for _name in (OURS, THEIRS):
         if AVAILABLE:
 

@@ -83,7 +83,7 @@ async def _bare_pair(stack: AsyncExitStack, net: Internet) -> tuple[Process, Pro
 
 
 def _register() -> None:
-    replication = benchmark("far-replication", "Replication over a link, by round trip and loss", "docs/s")
+    replication = benchmark("far-replication", "Replication over a link, by round trip and loss", "docs/s", costly=True)
     for name, shape in (
         ("0 ms", CLEAN),
         ("20 ms", Shape(round_trip=0.02)),
@@ -100,14 +100,18 @@ def _register() -> None:
             pulled = await _pulled(run, shape, documents)
             return Measured(pulled["docs"] / pulled["seconds"], f"{pulled['docs']:,} documents")
 
-    few = benchmark("far-few", f"Replication of {FEW:,} documents over a link", "ms", higher_is_better=False)
+    few = benchmark(
+        "far-few", f"Replication of {FEW:,} documents over a link", "ms", higher_is_better=False, costly=True
+    )
     for name, shape in (("0 ms", CLEAN), ("50 ms", FAR)):
 
         @few.subject(name)
         async def _few(run: Run, shape: Shape = shape) -> Measured:
             return Measured((await _pulled(run, shape, FEW))["seconds"] * 1000)
 
-    packed = benchmark("far-compression", "Replication at 10 Mbit/s and at no limit, by compression", "docs/s")
+    packed = benchmark(
+        "far-compression", "Replication at 10 Mbit/s and at no limit, by compression", "docs/s", costly=True
+    )
     for name, shape in (("10 Mbit/s", TEN), ("no limit", CLEAN)):
         for compression in ("auto", "on", "off"):
 
@@ -117,7 +121,7 @@ def _register() -> None:
                 pulled = await _pulled(run, shape, documents, compression)
                 return Measured(pulled["docs"] / pulled["seconds"], f"{pulled['docs']:,} documents")
 
-    attachment = benchmark("far-attachment", "Attachment over a link with 50 ms and 1 % loss", "MB/s")
+    attachment = benchmark("far-attachment", "Attachment over a link with 50 ms and 1 % loss", "MB/s", costly=True)
 
     @attachment.subject("peerpouch")
     async def _attachment(run: Run) -> Measured:
@@ -134,7 +138,7 @@ def _register() -> None:
         async def _channels(run: Run, channels: int = channels) -> Measured:
             return Measured(await _bare(run, FAR_AND_LOSSY, LOSSY, channels) / 1e6)
 
-    beside = benchmark("get-beside", "A get beside a flowing attachment", "ms", higher_is_better=False)
+    beside = benchmark("get-beside", "A get beside a flowing attachment", "ms", higher_is_better=False, costly=True)
     for name, shape in (("0 ms", CLEAN), ("50 ms", FAR), ("20 ms, 1 Mbit/s", SLOW)):
 
         @beside.subject(name)
