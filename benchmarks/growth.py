@@ -1,13 +1,14 @@
 """What an operation costs in a database of a million documents, against one of ten thousand: only with ``--long``.
 
 Each database is made once in a run; what the benchmarks add to it is small beside it. ``python -m benchmarks.growth
-FILE SIZE`` is the process whose memory at rest is looked at.
+FILE SIZE`` is the process whose memory at rest is looked at, ``… FILE COPY`` the one that replicates.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import statistics
 import sys
 import tempfile
@@ -173,8 +174,39 @@ def _add_opening(size: int) -> None:
         return Measured((after - before) / 1e6, f"beside {before / 1e6:.0f} MB of Python with the library loaded")
 
 
+no_op = benchmark("growth-no-op", "Growth: replication with nothing new", "ms", higher_is_better=False, long=True)
+replicating = benchmark("growth-replication", "Growth: replication of all of it", "docs/s", long=True)
+
+
+def _add_replication(size: int) -> None:
+    @replicating.subject(f"of {size:,}", FULL_NOTE)
+    async def _replication(run: Run) -> Measured:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "benchmarks.growth", str(await file_of(size)), str(run.folder / "copy.db")),
+            cwd=Path(__file__).parent.parent,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        if process.returncode:
+            raise RuntimeError(f"the process ended with {process.returncode}")
+        seconds, peak = json.loads(out)
+        return Measured(size / seconds, f"peak memory {peak / 1e6:.0f} MB, of both databases")
+
+    @no_op.subject(f"among {size:,}")
+    async def _no_op(run: Run) -> Measured:
+        async with peerpouch.open(await file_of(size)) as source, peerpouch.open(run.folder / "copy.db") as target:
+            await peerpouch.replicate(source, target)
+            times = []
+            for _ in range(OPENINGS):
+                began = time.perf_counter()
+                await peerpouch.replicate(source, target)
+                times.append(time.perf_counter() - began)
+        return Measured(statistics.median(times) * 1000)
+
+
 for _size in SIZES:
     _add_opening(_size)
+    _add_replication(_size)
 
 
 def resident() -> int:
@@ -197,5 +229,14 @@ async def _at_rest(path: Path, size: int) -> tuple[int, int]:
         return before, resident()
 
 
+async def _replicated(path: Path, copy: Path) -> tuple[float, int]:
+    async with peerpouch.open(path) as source, peerpouch.open(copy) as target:
+        with stopwatch() as seconds:
+            await peerpouch.replicate(source, target)
+    return seconds[0], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(_at_rest(Path(sys.argv[1]), int(sys.argv[2])))))
+    _file, _argument = Path(sys.argv[1]), sys.argv[2]
+    _work = _at_rest(_file, int(_argument)) if _argument.isdigit() else _replicated(_file, Path(_argument))
+    print(json.dumps(asyncio.run(_work)))

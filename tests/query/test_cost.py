@@ -69,3 +69,16 @@ async def test_large_documents_are_found_one_by_one(tmp_path: Path) -> None:
         await db.remove("3", (await db.get("3"))["_rev"])
         found = await db.find({"n": {"$gt": 1}}, fields=["_id"])
         assert ids(found["docs"]) == ["2", "4", "5", "6", "7"]
+
+
+async def test_a_feed_that_finds_nothing_new_takes_no_turn_of_a_thread(tmp_path: Path) -> None:
+    async with database(({"_id": f"{n}"} for n in range(10)), str(tmp_path / "a.db")) as db:
+        since = (await db.info())["update_seq"]
+
+        async def look() -> None:
+            found = await db.changes(since=since, include_docs=True)
+            assert (found["results"], found["last_seq"], found["pending"]) == ([], since, 0)
+
+        assert await threads(look) == 0
+        await db.put({"_id": "new"})
+        assert [row["id"] for row in (await db.changes(since=since))["results"]] == ["new"]

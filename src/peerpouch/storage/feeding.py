@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import apsw
+
 from peerpouch.core import jsonio
 from peerpouch.core.modules import modules_of, view_modules_of
 from peerpouch.errors import BadRequest, NotFound, NotSupported, PeerPouchError
@@ -52,7 +54,7 @@ _Found = list[tuple[int, Change, Document | None]]
 async def follow(source: FeedSource, options: FeedOptions, request: FeedRequest) -> AsyncIterator[ChangesPage]:
     """The pages of a feed."""
     accept = await _filter(source, request)
-    position = await _start(source, options, request)
+    position, newest = await _start(source, options, request)
     left = request.limit
     told: int | None = None
     before: int | None = None
@@ -61,7 +63,12 @@ async def follow(source: FeedSource, options: FeedOptions, request: FeedRequest)
         while True:
             # Taken before the read, so that a write between the read and the wait ends the wait at once.
             version = source.signal.version
-            page = await _read(source, options, request, position, left, before, accept)
+            if newest == position and not options.descending and not request.live:
+                # Nothing is new. (A live feed looks again, now that it would hear of what other processes write.)
+                page = FeedPage([], position, False, 0)
+            else:
+                page = await _read(source, options, request, position, left, before, accept)
+            newest = None
             if page.changes:
                 told = page.last
                 yield _page(page, options)
@@ -115,9 +122,16 @@ class _Waiting:
         return woken
 
 
-async def _start(source: FeedSource, options: FeedOptions, request: FeedRequest) -> int:
-    (update_seq,) = await source.engine.read(lambda c: fetch_one(c, "SELECT update_seq FROM state"))
-    return feed.parse_since(request.since, options.incarnation, update_seq)
+async def _start(source: FeedSource, options: FeedOptions, request: FeedRequest) -> tuple[int, int | None]:
+    """Where the feed begins, and the newest sequence."""
+
+    def newest(connection: apsw.Connection) -> int:
+        (update_seq,) = fetch_one(connection, "SELECT update_seq FROM state")
+        return int(update_seq)
+
+    done, found = source.engine.read_now(newest)
+    update_seq = found if done and found is not None else await source.engine.read(newest)
+    return feed.parse_since(request.since, options.incarnation, update_seq), update_seq
 
 
 async def _read(
