@@ -291,6 +291,22 @@ test('a browser that comes online looks for its hub at once', async (t) => {
   await until(() => hub.calls.changes > before);
 });
 
+test('a feed that is doubted is opened anew, and of many doubts at once only one does that', async (t) => {
+  const { join, hub, clock } = world(t);
+  const [alice, bob] = [await join(), await join()];
+  const id = await publish(alice);
+  await bob.shares({ onChange() {} });
+  await clock.advance(6000);
+  const before = hub.calls.changes;
+  for (let n = 0; n < 100; n++) bob.doubt();
+  await until(() => hub.calls.changes > before);
+  for (let n = 0; n < 100; n++) bob.doubt();
+  await settle();
+  assert.equal(hub.calls.changes, before + 1);
+  assert.equal(hub.feeds, 2);
+  assert.equal((await call(bob, id)).sdp, 'answer to x');
+});
+
 test('a signal survives a loss of the hub on its way', async (t) => {
   const { join, hub, clock } = world(t);
   const [alice, bob] = [await join(), await join()];

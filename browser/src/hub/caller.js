@@ -196,6 +196,7 @@ export class Caller {
     this.#calls.set(document._id, call);
     try {
       await this.#send(call);
+      if (this.#feed.error) this.#feed.doubt(); // the hub is there again, and the answer comes by the feed
       if (over.aborted) giveUp();
       return await call.answer;
     } finally {

@@ -52,7 +52,7 @@ export class HubClient {
   #owner;
   #caller;
   #closed = false;
-  #online = () => this.#feed.hurry();
+  #online = () => this.#feed.doubt();
 
   /**
    * Use {@link join}: keys take a moment to make.
@@ -94,6 +94,11 @@ export class HubClient {
    */
   static async join(pouch, options) {
     return new HubClient(pouch, await HubSession.make(), options);
+  }
+
+  /** A peer was lost, perhaps with this machine's network: see whether the hub's feed still stands. */
+  doubt() {
+    this.#feed.doubt();
   }
 
   /** How many share and signal documents of this hub were refused so far. */

@@ -15,6 +15,8 @@ import { asError, hubErrors } from './errors.js';
 
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 60_000;
+/** Milliseconds from one opening of the feed until a doubt opens it anew: of many peers that are lost each is one. */
+const DOUBT_PAUSE = 5000;
 
 /** What a hub answers that does not know selectors in feeds: CouchDB 1, PouchDB's server, and what imitates them. */
 const NO_SELECTOR = new Set([400, 404, 405, 501]);
@@ -27,8 +29,9 @@ export class Feed {
   /** @type {Listener[]} */
   #listeners = [];
   #ending = new AbortController();
-  /** Ends the present wait between two attempts. */
-  #hurry = new AbortController();
+  /** Ends the present connection, or the present wait between two. */
+  #present = new AbortController();
+  #opened = -Infinity;
   /** @type {any} */
   #since;
   /** @type {Promise<void> | undefined} */
@@ -67,15 +70,20 @@ export class Feed {
     return this.#started;
   }
 
-  /** Try to connect at once, if the hub is lost. */
-  hurry() {
-    this.#hurry.abort();
+  /**
+   * Something suggests that the feed is lost, or that the hub is there again: open it anew, and at once.
+   *
+   * A connection whose machine changed its network only falls silent, which a missing heartbeat shows late; and whoever
+   * lost a peer by that looks for it through this feed.
+   */
+  doubt() {
+    if (this.#clock.monotonic() - this.#opened >= (this.error ? FIRST_WAIT : DOUBT_PAUSE)) this.#present.abort();
   }
 
   /** End the feed. It can't be started again. */
   async stop() {
     this.#ending.abort();
-    this.#hurry.abort();
+    this.#present.abort();
     await this.#running;
   }
 
@@ -85,11 +93,11 @@ export class Feed {
   }
 
   async #run() {
-    const { signal } = this.#ending;
-    for (let attempt = 0; !signal.aborted; attempt++) {
+    for (let attempt = 0; !this.#ending.signal.aborted; attempt++) {
+      const { signal } = this.#present = new AbortController();
+      this.#opened = this.#clock.monotonic();
       try {
-        const pages = this.#database.feed({ since: this.#since, selector: this.#selector, signal });
-        for await (const page of pages) {
+        for await (const page of this.#database.feed({ since: this.#since, selector: this.#selector, signal })) {
           attempt = 0;
           if (this.error) {
             this.error = null;
@@ -99,7 +107,7 @@ export class Feed {
         }
         this.error = new PeerPouchError('hub_unreachable', 'The hub ended the feed.');
       } catch (error) {
-        if (signal.aborted) return;
+        if (signal.aborted) continue;
         this.error = asError(error);
         if (this.error.error === 'database_closed') return;
         if (this.#selector && NO_SELECTOR.has(this.error.status)) {
@@ -107,16 +115,9 @@ export class Feed {
           continue;
         }
       }
-      await this.#wait(attempt);
+      const ms = backoff(attempt, { first: FIRST_WAIT, most: LONGEST_WAIT, random: this.#random });
+      await sleep(this.#clock, ms, signal).catch(() => {});
     }
-  }
-
-  /** @param {number} attempt */
-  async #wait(attempt) {
-    this.#hurry = new AbortController();
-    if (this.#ending.signal.aborted) return;
-    const ms = backoff(attempt, { first: FIRST_WAIT, most: LONGEST_WAIT, random: this.#random });
-    await sleep(this.#clock, ms, this.#hurry.signal).catch(() => {});
   }
 
   /** @param {import('./database.js').Page} page */

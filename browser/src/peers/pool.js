@@ -35,6 +35,7 @@ import { CONNECT_TIMEOUT, poolLimits } from './limits.js';
  * @typedef {{
  *   find: (shareId: string) => Promise<{ key: Uint8Array, session: string }>,
  *   signal: (shareId: string, body: object, options: { timeout: number, signal?: AbortSignal }) => Promise<any>,
+ *   doubt?: () => void,
  * }} Signals What a pool needs of a hub's client.
  *
  * @typedef {{
@@ -431,7 +432,8 @@ export class Pool {
     }
     const old = connection.install(link);
     if (old) this.farewell(old);
-    void link.over.then(() => {
+    void link.over.then((error) => {
+      if (error) this.hub.doubt?.(); // lost with this machine's network, perhaps, and the hub's feed with it
       connection.drop(link);
       this.settleDown(connection);
     });
