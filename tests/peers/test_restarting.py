@@ -153,3 +153,31 @@ async def test_an_end_that_opened_nothing_waits_for_the_other(world: World) -> N
     theirs.trouble.set()
     await world.clock.advance(5)
     assert world.hub.carried == 1 and mine.restarts == 0
+
+
+async def test_one_who_asks_while_a_restart_runs_out_of_time_has_its_own_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, _, lease, mine, theirs = await _connected(world)
+    world.hub.deliver.clear()
+    stuck = asyncio.Event()
+    answer = alice.pool.answer
+
+    async def asleep(peer: Any, share: str, body: Any) -> Any:
+        await stuck.wait()
+        raise PeerUnreachable("The owner did not answer in time.")
+
+    monkeypatch.setattr(alice.pool, "answer", asleep)
+    _break(mine, theirs)
+    await settle()
+    world.hub.deliver.set()
+    for end in (mine, theirs):
+        end.end(PeerUnreachable("Silent for 9 seconds."))
+    await settle()
+    got = asyncio.ensure_future(_get(lease))
+    await settle()
+    monkeypatch.setattr(alice.pool, "answer", answer)  # she is awake again
+    stuck.set()  # and the restart has run out of time
+    await settle()
+    assert await got == 200
+    assert world.hub.carried == 3

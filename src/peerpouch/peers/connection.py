@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from peerpouch.peers.limits import PoolLimits
 from peerpouch.ports import Link, Peer
 
 
 @dataclass(eq=False, slots=True)
 class Attempt:
-    """An offer that is under way: to open ``share_id`` with ``info``. The task's result is the sharer's info."""
+    """An offer that is under way: to open ``share_id`` with ``info``. The task's result is the sharer's info.
+
+    ``restarting``: it was begun because the path of a link seemed to be broken, and nobody asked for it.
+    """
 
     share_id: str
     info: Any = field(repr=False)  # there may be the token of an invite in it
     task: asyncio.Task[Any]
+    restarting: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -116,3 +122,13 @@ class Connection:
 def order(address: Peer) -> tuple[bytes, str]:
     """By which addresses are compared: of offers that cross, that of the lower one counts."""
     return address.key, address.session
+
+
+def crowded(connections: Iterable[Connection], peer: Peer, limits: PoolLimits) -> bool:
+    """Whether there is no room for one more connection, to this peer."""
+    others = [entry for entry in connections if entry.address != peer]
+    return (
+        sum(entry.answering is not None for entry in others) >= limits.half_opens
+        or len(others) >= limits.links
+        or sum(entry.address.key == peer.key for entry in others) >= limits.links_per_key
+    )

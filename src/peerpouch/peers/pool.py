@@ -31,7 +31,7 @@ from peerpouch.errors import (
     PeerUnreachable,
     TooManyRequests,
 )
-from peerpouch.peers.connection import Attempt, Connection, order
+from peerpouch.peers.connection import Attempt, Connection, crowded, order
 from peerpouch.peers.control import ControlApp, check_alive, open_share, release_share
 from peerpouch.peers.lease import Lease
 from peerpouch.peers.limits import CONNECT_TIMEOUT, PoolLimits
@@ -155,6 +155,9 @@ class Pool:
             except (Forbidden, NotFound, TooManyRequests):
                 if same:
                     raise  # else that was said of another share, or upon another info
+            except ConnectionFailed:
+                if not attempt.restarting or self.tasks.remaining(deadline) <= 0:
+                    raise  # else it began before we asked, and had less time than we have
             else:
                 if same:
                     return found
@@ -177,7 +180,7 @@ class Pool:
         self, connection: Connection, share_id: str, info: Any, deadline: float, broken: Link | None = None
     ) -> Attempt:
         task = self.tasks.spawn(self._attempt(connection, share_id, info, deadline, broken))
-        connection.attempt = Attempt(share_id, info, task)
+        connection.attempt = Attempt(share_id, info, task, broken is not None)
         return connection.attempt
 
     async def _attempt(
@@ -485,12 +488,7 @@ class Pool:
 
     def _check_room(self, peer: Peer) -> None:
         self._check_open()
-        others = [entry for entry in self._connections.values() if entry.address != peer]
-        if (
-            sum(entry.answering is not None for entry in others) >= self._limits.half_opens
-            or len(others) >= self._limits.links
-            or sum(entry.address.key == peer.key for entry in others) >= self._limits.links_per_key
-        ):
+        if crowded(self._connections.values(), peer, self._limits):
             raise TooManyRequests("Too many connections are open or being made; try again later.")
 
     async def close(self) -> None:
