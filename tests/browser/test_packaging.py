@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -125,8 +126,16 @@ def test_the_wheel_holds_the_pages_the_modules_and_what_they_need(tmp_path: Path
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = {name.removeprefix("peerpouch/_browser/") for name in archive.namelist() if "/_browser/" in name}
+        archive.extractall(tmp_path / "installed")
     wanted = {f"{part}/{name}" for part in ("src", "pages", "vendor") for name in files_of(BROWSER / part)}
     assert names == wanted
+    # Where it is installed it finds them beside itself, and not in the repository.
+    asked = "from peerpouch.node.pages import folders; print(*folders().values(), sep='\\n')"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    done = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, text=True, timeout=60)
+    found = [Path(line) for line in done.stdout.splitlines()]
+    assert len(found) == 3, done.stderr
+    assert all(path.is_dir() and tmp_path in path.parents for path in found)
 
 
 async def test_a_server_serves_every_file_to_everybody(tmp_path: Path) -> None:
