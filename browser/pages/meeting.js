@@ -16,7 +16,8 @@ const HUB = 'peerpouch hub';
 const STUN = 'peerpouch stun';
 
 /** A page that came from this machine or network most likely stays in it, and asks nobody beyond. */
-const AT_HOME = /^(localhost|127\..*|10\..*|192\.168\..*|172\.(1[6-9]|2\d|3[01])\..*|\[::1\]|.*\.local)$/.test(location.hostname);
+const HOME = /^(localhost|127\..*|10\..*|192\.168\..*|172\.(1[6-9]|2\d|3[01])\..*|\[::1\]|.*\.local)$/;
+const AT_HOME = HOME.test(location.hostname);
 
 /** The hub's address: a URL, or a database of this page's server. `?hub=` in the address says another. */
 const address = () => new URLSearchParams(location.search).get('hub') ?? localStorage.getItem(HUB) ?? 'hub';
@@ -61,9 +62,11 @@ export function settings() {
   return h('details', { class: 'card' }, h('summary', {}, 'How devices find each other'),
     h('form', { class: 'stack settings', onsubmit: save },
       h('label', { for: 'hub' }, 'Hub: a database of this server, or a URL'), hub,
-      h('p', { class: 'small quiet' }, 'It carries sealed notes of a few kilobytes by which two devices find each other, and nothing else.'),
+      h('p', { class: 'small quiet' },
+        'It carries sealed notes of a few kilobytes by which two devices find each other, and nothing else.'),
       h('label', { class: 'row nowrap' }, wide, h('span', {}, 'Connect to devices in other networks, too')),
-      h('p', { class: 'small quiet' }, 'This asks a public STUN server for your address on the internet. It learns that, and nothing of what you share.'),
+      h('p', { class: 'small quiet' }, 'This asks a public STUN server for your address on the internet. It learns ' +
+        'that, and nothing of what you share.'),
       h('button', { type: 'submit' }, 'Use these')));
 }
 
@@ -92,14 +95,18 @@ export function code(text) {
 
 /** A link with its QR code, to be copied or scanned. @param {string} link @param {string} label */
 export function linkBox(link, label) {
-  const field = h('input', { readOnly: true, value: link, class: 'grow mono', 'aria-label': label, onfocus: () => field.select() });
+  const field = h('input', {
+    readOnly: true, value: link, class: 'grow mono', 'aria-label': label, onfocus: () => field.select(),
+  });
   const copy = h('button', { onclick: async () => {
     field.select();
     await navigator.clipboard?.writeText(link).catch(() => document.execCommand('copy'));
     copy.textContent = 'Copied';
   } }, 'Copy');
-  const share = navigator.share && h('button', { onclick: () => navigator.share({ url: link }).catch(() => {}) }, 'Share…');
-  return h('div', { class: 'linkbox' }, code(link), h('div', { class: 'stack' }, h('div', { class: 'row' }, field, copy, share),
+  const pass = () => navigator.share({ url: link }).catch(() => {}); // whoever changes their mind is no error
+  const share = navigator.share && h('button', { onclick: pass }, 'Share…');
+  return h('div', { class: 'linkbox' }, code(link), h('div', { class: 'stack' },
+    h('div', { class: 'row' }, field, copy, share),
     h('p', { class: 'small quiet' }, 'Whoever has this link gets in: send it over a way that you trust.')));
 }
 

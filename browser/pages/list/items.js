@@ -16,11 +16,15 @@ export class ItemsView {
     this.notice = notice;
     /** @type {Map<string, Item>} */
     this.items = new Map();
-    this.field = h('input', { class: 'grow', id: 'new', placeholder: 'Add something', 'aria-label': 'New item', autocomplete: 'off', required: true, maxLength: 500 });
+    this.field = h('input', {
+      class: 'grow', id: 'new', placeholder: 'Add something', 'aria-label': 'New item', autocomplete: 'off',
+      required: true, maxLength: 500,
+    });
     this.list = h('ul', { class: 'plainlist items', 'aria-label': 'Items' });
     this.empty = h('p', { class: 'quiet padded' }, 'Nothing here yet.');
-    this.element = h('div', { class: 'card flush' }, h('form', { class: 'row padded', onsubmit: action(notice, () => this.add()) }, this.field,
-      h('button', { class: 'primary', type: 'submit' }, 'Add')), this.list, this.empty);
+    const form = h('form', { class: 'row padded', onsubmit: action(notice, () => this.add()) }, this.field,
+      h('button', { class: 'primary', type: 'submit' }, 'Add'));
+    this.element = h('div', { class: 'card flush' }, form, this.list, this.empty);
   }
 
   async begin() {
@@ -61,7 +65,8 @@ export class ItemsView {
       const item = this.items.get(id) ?? new Item(this.database, id, this.notice);
       this.items.set(id, item);
       await item.show(doc);
-      if (this.list.children[place] !== item.element) this.list.insertBefore(item.element, this.list.children[place] ?? null);
+      const there = this.list.children[place] ?? null;
+      if (there !== item.element) this.list.insertBefore(item.element, there);
     }
     this.empty.hidden = rows.length > 0;
   }
@@ -85,8 +90,9 @@ class Item {
     this.notice = notice;
     /** @type {any} */
     this.doc = null;
-    this.box = h('input', { type: 'checkbox', onchange: action(notice, () => this.write({ done: this.box.checked })) });
-    this.field = h('input', { class: 'grow text', maxLength: 500, onchange: action(notice, () => this.write({ text: this.field.value.trim() })) });
+    this.box = h('input', { type: 'checkbox', onchange: () => this.write({ done: this.box.checked }) });
+    const rename = () => this.write({ text: this.field.value.trim() });
+    this.field = h('input', { class: 'grow text', maxLength: 500, onchange: rename });
     this.remove = h('button', { class: 'plain', onclick: action(notice, () => this.database.remove(this.doc)) }, '✕');
     this.versions = h('div', { class: 'versions' });
     this.element = h('li', {}, h('div', { class: 'row nowrap' }, this.box, this.field, this.remove), this.versions);
@@ -103,16 +109,20 @@ class Item {
     this.box.setAttribute('aria-label', `Done: ${text}`);
     this.field.setAttribute('aria-label', `Item: ${text}`);
     this.remove.setAttribute('aria-label', `Remove ${text}`);
-    const losing = await Promise.all((doc._conflicts ?? []).map((/** @type {string} */ rev) => this.database.get(this.id, { rev })));
-    const leaves = losing.length ? [doc, ...losing] : [];
-    this.versions.replaceChildren(...(leaves.length ? [h('p', { class: 'small' }, 'Changed on two devices at once. Which one is right?'),
-      h('div', { class: 'row' }, leaves.map((leaf) => this.choice(leaf, leaves)))] : []));
+    const revs = /** @type {string[]} */ (doc._conflicts ?? []);
+    const losing = await Promise.all(revs.map((rev) => this.database.get(this.id, { rev })));
+    const leaves = [doc, ...losing];
+    this.versions.replaceChildren(...(losing.length ? [
+      h('p', { class: 'small' }, 'Changed on two devices at once. Which one is right?'),
+      h('div', { class: 'row' }, leaves.map((leaf) => this.choice(leaf, leaves))),
+    ] : []));
   }
 
   /** @param {any} leaf @param {any[]} leaves */
   choice(leaf, leaves) {
     const told = `${leaf.text}${leaf.done ? ' ✓' : ''}`;
-    return h('button', { onclick: action(this.notice, () => this.keep(leaf, leaves)), 'aria-label': `Keep: ${told}` }, told);
+    const keep = action(this.notice, () => this.keep(leaf, leaves));
+    return h('button', { onclick: keep, 'aria-label': `Keep: ${told}` }, told);
   }
 
   /** The winner gets the chosen content, and the others end: the same on every device, whoever chooses first.
@@ -120,16 +130,22 @@ class Item {
   async keep(leaf, leaves) {
     const { _conflicts, ...winner } = this.doc;
     const changed = { ...winner, text: leaf.text, done: leaf.done };
-    const ended = leaves.filter(({ _rev }) => _rev !== winner._rev).map(({ _rev }) => ({ _id: this.id, _rev, _deleted: true }));
+    const ended = leaves.filter(({ _rev }) => _rev !== winner._rev)
+      .map(({ _rev }) => ({ _id: this.id, _rev, _deleted: true }));
     const results = await this.database.bulkDocs([changed, ...ended]);
     const failed = results.find((/** @type {any} */ { error }) => error);
     if (failed) throw failed;
     announce(`Kept: ${leaf.text}`);
   }
 
-  /** @param {Record<string, unknown>} change */
+  /** Changes one field, whatever came in by replication meanwhile. @param {Record<string, unknown>} change */
   async write(change) {
-    const { _conflicts, ...doc } = this.doc;
-    await this.database.put({ ...doc, ...change });
+    this.notice.textContent = '';
+    try {
+      await this.database.put({ ...(await this.database.get(this.id)), ...change });
+    } catch (error) {
+      if (error.status === 409) await this.write(change);
+      else this.notice.textContent = reasonOf(error);
+    }
   }
 }

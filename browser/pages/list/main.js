@@ -55,12 +55,15 @@ class Page {
 
   get element() {
     const { list } = this;
-    const share = !list.invite && h('button', { onclick: action(this.notice, () => this.invite()) }, 'Invite another device');
+    const invite = action(this.notice, () => this.invite());
+    const share = !list.invite && h('button', { onclick: invite }, 'Invite another device');
     const lists = kept().length > 1 && h('nav', { 'aria-label': 'Lists', class: 'row' }, kept().map(({ db, name }) =>
       h('a', { href: `#${db}`, 'aria-current': db === list.db && 'page' }, name)));
-    return h('div', { class: 'stack' }, lists, h('div', { class: 'row spread' }, h('h1', { class: 'wrap' }, list.name), this.badge),
+    return h('div', { class: 'stack' }, lists,
+      h('div', { class: 'row spread' }, h('h1', { class: 'wrap' }, list.name), this.badge),
       this.items.element, this.notice,
-      h('div', { class: 'row spread' }, h('label', { class: 'row nowrap' }, this.offline, h('span', {}, 'Work offline')), share),
+      h('div', { class: 'row spread' },
+        h('label', { class: 'row nowrap' }, this.offline, h('span', {}, 'Work offline')), share),
       this.links, this.others, settings());
   }
 
@@ -137,7 +140,8 @@ class Page {
     this.delay = 0;
     const sync = this.sync = PouchDB.sync(this.local, remote, { live: true, retry: true, back_off_function: backOff });
     sync.on('active', () => this.show('good', 'in sync'));
-    sync.on('paused', (/** @type {any} */ error) => (error ? this.show('warn', 'the other device is away') : this.show('good', 'in sync')));
+    sync.on('paused', (/** @type {any} */ error) =>
+      (error ? this.show('warn', 'the other device is away') : this.show('good', 'in sync')));
     sync.on('complete', () => remote.close());
     sync.on('error', (/** @type {any} */ error) => {
       this.show('bad', 'not connected');
@@ -167,7 +171,8 @@ async function show() {
   } catch (error) {
     const notice = noticeBox();
     notice.textContent = reasonOf(error);
-    main.replaceChildren(h('div', { class: 'stack' }, h('h1', {}, 'A shared list'), notice, h('a', { href: './' }, 'To my own list')));
+    const back = h('a', { href: './' }, 'To my own list');
+    main.replaceChildren(h('div', { class: 'stack' }, h('h1', {}, 'A shared list'), notice, back));
   }
 }
 

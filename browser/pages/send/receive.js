@@ -15,15 +15,18 @@ export function receiveView(text) {
   const facts = h('p', { class: 'quiet' });
   const bar = h('progress', { max: 1, hidden: true, 'aria-label': 'Received' });
   const state = h('p', { class: 'small quiet', role: 'status' });
-  const begin = h('button', { class: 'primary', onclick: action(notice, () => receive(text, { bar, state, facts })) }, 'Receive the file');
+  const work = action(notice, () => receive(text, { bar, state, facts }));
+  const begin = h('button', { class: 'primary', onclick: work }, 'Receive the file');
   PeerPouch.Invite.parse(text).then(
-    ({ fingerprint }) => facts.append('Somebody sends you a file, straight from their browser. Their key: ', h('code', {}, fingerprint)),
+    ({ fingerprint }) => facts.append('Somebody sends you a file, straight from their browser. Their key: ',
+      h('code', {}, fingerprint)),
     (error) => {
       notice.textContent = error.reason;
       begin.disabled = true;
     },
   );
-  return h('div', { class: 'stack' }, h('h1', {}, 'A file for you'), h('div', { class: 'card stack' }, facts, notice, begin, bar, state),
+  return h('div', { class: 'stack' }, h('h1', {}, 'A file for you'),
+    h('div', { class: 'card stack' }, facts, notice, begin, bar, state),
     h('p', {}, h('a', { href: './' }, 'Send a file yourself')));
 }
 
@@ -34,7 +37,9 @@ async function receive(text, { bar, state, facts }) {
   try {
     const remote = await reach(invite, state);
     try {
-      const { name, size } = await remote.get(DOC_ID);
+      const doc = await remote.get(DOC_ID);
+      // Whatever the sender's document says: a text and a number.
+      const [name, size] = [String(doc.name), Math.max(0, Number(doc.size)) || 0];
       facts.textContent = `${name}, ${bytes(size)}`;
       bar.hidden = false;
       const began = performance.now();
@@ -81,6 +86,6 @@ async function reach(invite, state) {
 /** @param {Blob} blob @param {string} name */
 function save(blob, name) {
   const href = URL.createObjectURL(blob);
-  h('a', { href, download: name.replace(/[/\\]/g, '_') }).click();
+  h('a', { href, download: name }).click(); // the browser makes a name of a file of it, and no path
   setTimeout(() => URL.revokeObjectURL(href), 60_000); // by then the browser has begun to copy it
 }

@@ -24,8 +24,11 @@ export function sendView() {
   const notice = noticeBox();
   const list = h('ul', { class: 'plainlist stack', 'aria-label': 'Offered files' });
   const once = h('input', { type: 'checkbox', id: 'once' });
-  const pick = h('input', { type: 'file', id: 'pick', class: 'hidden-label', multiple: true, 'aria-label': 'Files to send' });
-  const drop = h('label', { class: 'drop', for: 'pick' }, h('strong', {}, 'Drop a file here'), h('span', {}, 'or choose one'));
+  const pick = h('input', {
+    type: 'file', id: 'pick', class: 'hidden-label', multiple: true, 'aria-label': 'Files to send',
+  });
+  const drop = h('label', { class: 'drop', for: 'pick' },
+    h('strong', {}, 'Drop a file here'), h('span', {}, 'or choose one'));
   const offerAll = async (/** @type {Iterable<File>} */ files) => {
     notice.textContent = '';
     for (const file of files) {
@@ -49,8 +52,10 @@ export function sendView() {
   }
   void restore(list, notice);
   return h('div', { class: 'stack' }, h('h1', {}, 'Send a file'),
-    h('p', { class: 'quiet' }, 'It goes straight from this browser to those who open its link, encrypted. No server keeps it. Leave this page open until they have it.'),
-    h('div', { class: 'card stack' }, pick, drop, h('label', { class: 'row nowrap' }, once, h('span', {}, 'Only for the first who opens the link'))),
+    h('p', { class: 'quiet' }, 'It goes straight from this browser to those who open its link, encrypted. No server ' +
+      'keeps it. Leave this page open until they have it.'),
+    h('div', { class: 'card stack' }, pick, drop,
+      h('label', { class: 'row nowrap' }, once, h('span', {}, 'Only for the first who opens the link'))),
     notice, list, settings());
 }
 
@@ -112,12 +117,16 @@ class Row {
 
   show() {
     const { name, size, link, once } = this.offer;
-    const remove = h('button', { class: 'danger', 'aria-label': `Stop offering ${name}`, onclick: action(this.notice, () => this.remove()) }, 'Stop');
+    const stop = action(this.notice, () => this.remove());
+    const remove = h('button', { class: 'danger', 'aria-label': `Stop offering ${name}`, onclick: stop }, 'Stop');
+    const limit = once && h('span', { class: 'badge' }, 'for one');
     this.element.replaceChildren(
-      h('div', { class: 'row spread' }, h('h2', { class: 'wrap' }, name), h('span', { class: 'row' }, once && h('span', { class: 'badge' }, 'for one'), h('span', { class: 'quiet' }, bytes(size)), remove)),
+      h('div', { class: 'row spread' }, h('h2', { class: 'wrap' }, name),
+        h('span', { class: 'row' }, limit, h('span', { class: 'quiet' }, bytes(size)), remove)),
       linkBox(link, `Link to ${name}`), this.facts, this.notice,
       h('details', {}, h('summary', {}, 'Without a browser'),
-        h('p', { class: 'small quiet' }, 'This command asks for the link:'), h('pre', {}, `peerpouch fetch - ${DOC_ID} ${quoted(name)} -o ${quoted(name)}`)));
+        h('p', { class: 'small quiet' }, 'This command asks for the link:'),
+        h('pre', {}, `peerpouch fetch - ${DOC_ID} ${quoted(name)} -o ${quoted(name)}`)));
     this.list.prepend(this.element);
   }
 
