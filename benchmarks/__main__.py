@@ -11,6 +11,7 @@ from rich.text import Text
 
 # Importing a module of benchmarks puts them into the registry.
 import benchmarks.attachments
+import benchmarks.browsing
 import benchmarks.feeds
 import benchmarks.growth
 import benchmarks.local
@@ -46,6 +47,8 @@ def main(names: tuple[str, ...], short: bool, long: bool, only_list: bool) -> No
     chosen = [each for name, each in REGISTRY.items() if name in names or (not names and (long or not each.long))]
     if not benchmarks.pouchdb.AVAILABLE:
         click.echo("PouchDB is left out: it needs Node, and `make setup-node`.", err=True)
+    if not benchmarks.browsing.AVAILABLE:
+        click.echo("Pages are left out: they need Chromium, and `make setup-browser`.", err=True)
     if benchmarks.shaped.LACKING is not None:
         click.echo(f"Links with latency and loss are left out: that {benchmarks.shaped.LACKING}.", err=True)
     results = run_all(chosen, scale, say=lambda text: click.echo(text, err=True))
