@@ -57,6 +57,9 @@ async def test_python_reads_writes_and_queries(
         assert await page.run(text) == "some text"
         with pytest.raises(peerpouch.errors.Conflict):
             await remote.put({"_id": "n7"})
+        # The browser hides its address behind a name of mDNS, and nothing is made up for it.
+        stats = await remote.stats()
+        assert stats is not None and stats.path in ("direct", "reflexive") and "None" not in str(stats.remote)
     assert page.said == []
 
 

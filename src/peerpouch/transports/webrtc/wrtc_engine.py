@@ -193,6 +193,11 @@ class _Connection(EngineConnection):
         self._lost("The connection was closed.")
 
 
+def _place(candidate: webrtc.RTCIceCandidateStats) -> str | None:
+    """Where a candidate is; nothing for a browser's, whose address is hidden behind a name of mDNS."""
+    return f"{candidate.address}:{candidate.port}" if candidate.address else None
+
+
 def _path(report: dict[str, webrtc.RTCStats]) -> PathStats:
     for stats in report.values():
         if isinstance(stats, webrtc.RTCTransportStats) and stats.selected_candidate_pair_id:
@@ -205,8 +210,8 @@ def _path(report: dict[str, webrtc.RTCStats]) -> PathStats:
             if not isinstance(remote, webrtc.RTCIceCandidateStats):
                 continue
             return PathStats(
-                local=f"{local.address}:{local.port}",
-                remote=f"{remote.address}:{remote.port}",
+                local=_place(local),
+                remote=_place(remote),
                 local_type=str(local.candidate_type),
                 remote_type=str(remote.candidate_type),
                 round_trip=pair.current_round_trip_time,
