@@ -22,7 +22,13 @@ export function remote(handler) {
     fetch: async (/** @type {string} */ url, /** @type {any} */ { method = 'GET', headers, body, signal }) => {
       const inner = new Request(url, { method, headers: Object.fromEntries(headers), body, signal });
       const { pathname, search } = new URL(url);
-      const raw = { method, url: pathname.replace(/^\/db\/?/, '/') + search, headers: inner.headers, body: inner.body, signal: inner.signal };
+      const raw = {
+        method,
+        url: pathname.replace(/^\/db\/?/, '/') + search,
+        headers: inner.headers,
+        body: inner.body,
+        signal: inner.signal,
+      };
       const response = await handler(raw);
       // Node's PouchDB asks for Buffers, as node-fetch gives them.
       return Object.assign(response, { buffer: async () => Buffer.from(await response.arrayBuffer()) });
@@ -30,7 +36,11 @@ export function remote(handler) {
   });
 }
 
-/** Every leaf of a database, with the content of its attachments: equal for databases that have converged. @param {any} db */
+/**
+ * Every leaf of a database, with the content of its attachments: equal for databases that have converged.
+ *
+ * @param {any} db
+ */
 export async function leaves(db) {
   /** @type {any} */
   const found = {};

@@ -28,15 +28,27 @@ export class Attachments {
     this.notice = noticeBox();
     const entries = Object.entries(doc._attachments ?? {});
     const file = h('input', { type: 'file', id: 'file', class: 'grow' });
-    file.addEventListener('change', action(this.notice, async () => {
-      const [chosen] = file.files;
-      await db.putAttachment(doc._id, chosen.name, doc._rev, chosen, chosen.type || 'application/octet-stream');
-      announce(`${chosen.name} was added`);
-      await done();
-    }));
-    this.element = h('section', { class: 'stack', 'aria-label': 'Attachments' }, h('h3', {}, entries.length ? 'Attachments' : 'No attachments'),
-      h('ul', { class: 'plainlist attachments' }, entries.map(([name, entry]) => this.item(name, entry))),
-      this.notice, h('div', { class: 'row' }, h('label', { for: 'file' }, 'Add a file'), file));
+    file.addEventListener(
+      'change',
+      action(this.notice, async () => {
+        const [chosen] = file.files;
+        await db.putAttachment(doc._id, chosen.name, doc._rev, chosen, chosen.type || 'application/octet-stream');
+        announce(`${chosen.name} was added`);
+        await done();
+      }),
+    );
+    this.element = h(
+      'section',
+      { class: 'stack', 'aria-label': 'Attachments' },
+      h('h3', {}, entries.length ? 'Attachments' : 'No attachments'),
+      h(
+        'ul',
+        { class: 'plainlist attachments' },
+        entries.map(([name, entry]) => this.item(name, entry)),
+      ),
+      this.notice,
+      h('div', { class: 'row' }, h('label', { for: 'file' }, 'Add a file'), file),
+    );
   }
 
   /** @param {string} name @param {{ content_type: string, length: number }} entry */
@@ -56,11 +68,32 @@ export class Attachments {
     const show = kind ? h('button', { type: 'button', onclick: preview }, 'Preview') : null;
     if (kind === 'img' && length <= SMALL) {
       show.hidden = true;
-      this.preview(name, type, kind, place).catch(() => { show.hidden = false; });
+      this.preview(name, type, kind, place).catch(() => {
+        show.hidden = false;
+      });
     }
-    return h('li', {}, h('div', { class: 'row' }, h('strong', { class: 'wrap' }, name), h('span', { class: 'quiet small' }, `${type}, ${bytes(length)}`)),
-      place, h('div', { class: 'row' }, show, h('button', { type: 'button', onclick: keep, 'aria-label': `Save as file: ${name}` }, 'Save as file'),
-      h('button', { type: 'button', class: 'danger plain', onclick: remove, 'aria-label': `Remove ${name}` }, 'Remove')));
+    return h(
+      'li',
+      {},
+      h(
+        'div',
+        { class: 'row' },
+        h('strong', { class: 'wrap' }, name),
+        h('span', { class: 'quiet small' }, `${type}, ${bytes(length)}`),
+      ),
+      place,
+      h(
+        'div',
+        { class: 'row' },
+        show,
+        h('button', { type: 'button', onclick: keep, 'aria-label': `Save as file: ${name}` }, 'Save as file'),
+        h(
+          'button',
+          { type: 'button', class: 'danger plain', onclick: remove, 'aria-label': `Remove ${name}` },
+          'Remove',
+        ),
+      ),
+    );
   }
 
   /** @param {string} name @returns {Promise<Blob>} */

@@ -11,10 +11,18 @@ export class Conflicts {
     this.done = done;
     this.notice = noticeBox();
     this.list = h('div', { class: 'versions' }, h('p', { class: 'quiet' }, 'Reading the versions…'));
-    this.element = h('section', { class: 'conflicts stack', 'aria-label': 'Conflict' },
+    this.element = h(
+      'section',
+      { class: 'conflicts stack', 'aria-label': 'Conflict' },
       h('h3', {}, 'Two people changed this at the same time'),
-      h('p', { class: 'small' }, 'All versions are kept until you choose one. The first is what everybody sees now. To combine them, edit and save it below, then keep it.'),
-      this.list, this.notice);
+      h(
+        'p',
+        { class: 'small' },
+        'All versions are kept until you choose one. The first is what everybody sees now. To combine them, edit and save it below, then keep it.',
+      ),
+      this.list,
+      this.notice,
+    );
     this.read();
   }
 
@@ -39,24 +47,43 @@ export class Conflicts {
       announce('The conflict is resolved');
       await this.done();
     });
-    return h('article', { class: 'version', 'aria-label': `Version ${n + 1}` },
-      h('div', { class: 'row spread' }, h('strong', {}, `Version ${n + 1}`), n === 0 ? h('span', { class: 'badge' }, 'seen now') : null),
-      h('dl', {}, differing.map((name) => [h('dt', {}, name === '_attachments' ? 'attachments' : name), h('dd', { class: 'mono wrap' }, shown(version, name))])),
+    return h(
+      'article',
+      { class: 'version', 'aria-label': `Version ${n + 1}` },
+      h(
+        'div',
+        { class: 'row spread' },
+        h('strong', {}, `Version ${n + 1}`),
+        n === 0 ? h('span', { class: 'badge' }, 'seen now') : null,
+      ),
+      h(
+        'dl',
+        {},
+        differing.map((name) => [
+          h('dt', {}, name === '_attachments' ? 'attachments' : name),
+          h('dd', { class: 'mono wrap' }, shown(version, name)),
+        ]),
+      ),
       differing.length ? null : h('p', { class: 'quiet small' }, 'No difference in the content.'),
       h('p', { class: 'quiet small mono wrap' }, version._rev),
-      h('button', { type: 'button', onclick: keep }, 'Keep this one'));
+      h('button', { type: 'button', onclick: keep }, 'Keep this one'),
+    );
   }
 }
 
 /** The names of the fields in which versions differ. @param {any[]} versions */
 export function differences(versions) {
-  const bodies = versions.map((version) => ({ ...bodyOf(version), ...(version._attachments ? { _attachments: digests(version) } : {}) }));
+  const bodies = versions.map((version) => ({
+    ...bodyOf(version),
+    ...(version._attachments ? { _attachments: digests(version) } : {}),
+  }));
   const names = [...new Set(bodies.flatMap(Object.keys))];
   return names.filter((name) => new Set(bodies.map((body) => JSON.stringify(body[name]))).size > 1);
 }
 
 /** @param {any} version */
-const digests = (version) => Object.fromEntries(Object.entries(version._attachments).map(([name, { digest }]) => [name, digest]));
+const digests = (version) =>
+  Object.fromEntries(Object.entries(version._attachments).map(([name, { digest }]) => [name, digest]));
 
 /** @param {any} version @param {string} name */
 function shown(version, name) {

@@ -17,7 +17,10 @@ export class DatabasesView {
   /** @param {{ roles: string[] }} user */
   constructor(user) {
     this.isAdmin = user.roles.includes('_admin');
-    /** @type {Map<string, { row: HTMLElement, docs: HTMLElement, size: HTMLElement, plot: Plot, rate: Rate, now: HTMLElement }>} */
+    /**
+     * @type {Map<string, { row: HTMLElement, docs: HTMLElement, size: HTMLElement, plot: Plot, rate: Rate, now:
+     *   HTMLElement }>}
+     */
     this.rows = new Map();
     this.notice = noticeBox();
     this.body = h('tbody');
@@ -25,23 +28,58 @@ export class DatabasesView {
     this.own = h('section', { class: 'stack', hidden: true });
     /** By session. @type {Map<string, { rate: Rate, plot: Plot }>} */
     this.visitors = new Map();
-    const table = h('table', {}, h('caption', { class: 'hidden-label' }, 'Databases of this server'),
-      h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'Name'), h('th', { scope: 'col', class: 'number' }, 'Documents'),
-        h('th', { scope: 'col', class: 'number wide' }, 'Size'), h('th', { scope: 'col' }, 'Changes a second'))), this.body);
-    this.element = h('div', { class: 'stack' },
+    const table = h(
+      'table',
+      {},
+      h('caption', { class: 'hidden-label' }, 'Databases of this server'),
+      h(
+        'thead',
+        {},
+        h(
+          'tr',
+          {},
+          h('th', { scope: 'col' }, 'Name'),
+          h('th', { scope: 'col', class: 'number' }, 'Documents'),
+          h('th', { scope: 'col', class: 'number wide' }, 'Size'),
+          h('th', { scope: 'col' }, 'Changes a second'),
+        ),
+      ),
+      this.body,
+    );
+    this.element = h(
+      'div',
+      { class: 'stack' },
       h('div', { class: 'row spread' }, h('h1', {}, 'Databases'), this.isAdmin ? this.creation() : null),
-      this.notice, h('div', { class: 'card flush' }, table, this.empty), this.own);
+      this.notice,
+      h('div', { class: 'card flush' }, table, this.empty),
+      this.own,
+    );
     this.timer = setInterval(() => this.refresh(), PERIOD);
     this.refresh();
   }
 
   creation() {
-    const name = h('input', { 'aria-label': 'Name of a new database', placeholder: 'New database', required: true, pattern: '[a-z][a-z0-9_$\\(\\)+\\/\\-]*', title: 'Small letters, digits and _$()+-/, a letter first', autocapitalize: 'none' });
-    return h('form', { class: 'row', onsubmit: action(this.notice, async () => {
-      await server.createDatabase(name.value);
-      name.value = '';
-      await this.refresh();
-    }) }, name, h('button', { class: 'primary', type: 'submit' }, 'Create'));
+    const name = h('input', {
+      'aria-label': 'Name of a new database',
+      placeholder: 'New database',
+      required: true,
+      pattern: '[a-z][a-z0-9_$\\(\\)+\\/\\-]*',
+      title: 'Small letters, digits and _$()+-/, a letter first',
+      autocapitalize: 'none',
+    });
+    return h(
+      'form',
+      {
+        class: 'row',
+        onsubmit: action(this.notice, async () => {
+          await server.createDatabase(name.value);
+          name.value = '';
+          await this.refresh();
+        }),
+      },
+      name,
+      h('button', { class: 'primary', type: 'submit' }, 'Create'),
+    );
   }
 
   async refresh() {
@@ -82,8 +120,14 @@ export class DatabasesView {
     const size = h('td', { class: 'number wide' });
     const now = h('span', { class: 'small rate' });
     const plot = new Plot(`Changes a second in ${name}`, (value) => value.toFixed(1));
-    const row = h('tr', {}, h('th', { scope: 'row' }, h('a', { href: `#/db/${encodeURIComponent(name)}`, class: 'wrap' }, name)), docs, size,
-      h('td', {}, h('div', { class: 'row nowrap' }, plot.element, now)));
+    const row = h(
+      'tr',
+      {},
+      h('th', { scope: 'row' }, h('a', { href: `#/db/${encodeURIComponent(name)}`, class: 'wrap' }, name)),
+      docs,
+      size,
+      h('td', {}, h('div', { class: 'row nowrap' }, plot.element, now)),
+    );
     const next = [...this.rows.keys()].filter((other) => other > name).sort()[0];
     this.body.insertBefore(row, next === undefined ? null : this.rows.get(next).row);
     const known = { row, docs, size, plot, rate: new Rate(), now };
@@ -96,23 +140,66 @@ export class DatabasesView {
     const shares = status?.shares ?? [];
     const jobs = status?.replications ?? [];
     this.own.hidden = shares.length + jobs.length === 0;
-    this.own.replaceChildren(h('h2', {}, 'What the server does by itself'), h('ul', { class: 'card plainlist' },
-      shares.map((share) => h('li', {}, h('span', {}, 'Shares ', h('a', { href: `#/db/${encodeURIComponent(share.database)}` }, share.database),
-        share.name === share.database ? '' : ` as “${share.name}”`, ' ', state(share.state)), h('span', { class: 'quiet small' }, share.opened === 1 ? 'opened once' : `opened ${number(share.opened)} times`),
-      share.error ? h('span', { class: 'small wrap' }, share.error.reason) : null,
-      (share.visitors ?? []).map((visitor) => this.visitor(visitor)))),
-      jobs.map((job) => h('li', {}, h('span', { class: 'wrap' }, `Replicates ${job.source} → ${job.target}`), state(job.state ?? job.info?.state ?? 'running')))));
+    this.own.replaceChildren(
+      h('h2', {}, 'What the server does by itself'),
+      h(
+        'ul',
+        { class: 'card plainlist' },
+        shares.map((share) =>
+          h(
+            'li',
+            {},
+            h(
+              'span',
+              {},
+              'Shares ',
+              h('a', { href: `#/db/${encodeURIComponent(share.database)}` }, share.database),
+              share.name === share.database ? '' : ` as “${share.name}”`,
+              ' ',
+              state(share.state),
+            ),
+            h(
+              'span',
+              { class: 'quiet small' },
+              share.opened === 1 ? 'opened once' : `opened ${number(share.opened)} times`,
+            ),
+            share.error ? h('span', { class: 'small wrap' }, share.error.reason) : null,
+            (share.visitors ?? []).map((visitor) => this.visitor(visitor)),
+          ),
+        ),
+        jobs.map((job) =>
+          h(
+            'li',
+            {},
+            h('span', { class: 'wrap' }, `Replicates ${job.source} → ${job.target}`),
+            state(job.state ?? job.info?.state ?? 'running'),
+          ),
+        ),
+      ),
+    );
   }
 
   /** Somebody who is connected to the server. @param {any} facts */
   visitor({ fingerprint, contact, session, path, round_trip: trip, sent, received }) {
-    const known = this.visitors.get(session) ?? { rate: new Rate(), plot: new Plot(`Bytes a second with ${contact ?? fingerprint}`, (value) => `${bytes(value)}/s`) };
+    const known = this.visitors.get(session) ?? {
+      rate: new Rate(),
+      plot: new Plot(`Bytes a second with ${contact ?? fingerprint}`, (value) => `${bytes(value)}/s`),
+    };
     this.visitors.set(session, known);
     const rate = known.rate.read(sent + received);
     known.plot.push(rate);
-    const how = [PATHS[path] ?? 'connected', trip === null ? null : `round trip ${Math.round(trip * 1000)} ms`, `${bytes(rate)}/s`];
-    return h('div', { class: 'row' }, known.plot.element, h('span', { class: 'small wrap' }, contact ? `${contact}, ` : '', h('span', { class: 'mono' }, fingerprint)),
-      h('span', { class: 'small quiet' }, how.filter(Boolean).join(', ')));
+    const how = [
+      PATHS[path] ?? 'connected',
+      trip === null ? null : `round trip ${Math.round(trip * 1000)} ms`,
+      `${bytes(rate)}/s`,
+    ];
+    return h(
+      'div',
+      { class: 'row' },
+      known.plot.element,
+      h('span', { class: 'small wrap' }, contact ? `${contact}, ` : '', h('span', { class: 'mono' }, fingerprint)),
+      h('span', { class: 'small quiet' }, how.filter(Boolean).join(', ')),
+    );
   }
 
   close() {

@@ -26,7 +26,12 @@ export function announce(text) {
 /** @param {any} error What went wrong, for people. */
 export const reasonOf = (error) => error?.reason ?? error?.message ?? String(error);
 
-/** Runs what a button does: once at a time, with its error shown. @param {HTMLElement} notice @param {(event: Event) => any} work */
+/**
+ * Runs what a button does: once at a time, with its error shown.
+ *
+ * @param {HTMLElement} notice
+ * @param {(event: Event) => any} work
+ */
 export function action(notice, work) {
   return async (event) => {
     event.preventDefault();

@@ -1,4 +1,6 @@
-/** The dashboard: what is shown where. The address behind `#` says it, so that it can be kept, sent, and gone back to. */
+/**
+ * The dashboard: what is shown where. The address behind `#` says it, so that it can be kept, sent, and gone back to.
+ */
 
 import { DatabasesView } from './databases.js';
 import { Browser } from './browser.js';
@@ -57,11 +59,20 @@ async function showSession() {
       await server.signOut();
       location.reload();
     };
-    box.replaceChildren(h('span', { class: 'quiet small' }, user.name), h('button', { class: 'plain', onclick: out }, 'Sign out'));
+    box.replaceChildren(
+      h('span', { class: 'quiet small' }, user.name),
+      h('button', { class: 'plain', onclick: out }, 'Sign out'),
+    );
     return;
   }
   if (user.roles.includes('_admin')) {
-    box.replaceChildren(h('span', { class: 'badge warn', title: 'The server has no administrator: it serves this machine only.' }, 'open to this machine'));
+    box.replaceChildren(
+      h(
+        'span',
+        { class: 'badge warn', title: 'The server has no administrator: it serves this machine only.' },
+        'open to this machine',
+      ),
+    );
     return;
   }
   box.replaceChildren(h('button', { onclick: showSignIn }, 'Sign in'));
@@ -70,12 +81,30 @@ async function showSession() {
 function showSignIn() {
   const notice = noticeBox();
   const name = h('input', { id: 'name', name: 'name', autocomplete: 'username', required: true });
-  const password = h('input', { id: 'password', name: 'password', type: 'password', autocomplete: 'current-password', required: true });
-  const form = h('form', { class: 'card stack narrow', onsubmit: action(notice, async () => {
-    await server.signIn(name.value, password.value);
-    location.reload();
-  }) }, h('h1', {}, 'Sign in'), h('label', { for: 'name' }, 'Name'), name, h('label', { for: 'password' }, 'Password'), password, notice,
-  h('button', { class: 'primary', type: 'submit' }, 'Sign in'));
+  const password = h('input', {
+    id: 'password',
+    name: 'password',
+    type: 'password',
+    autocomplete: 'current-password',
+    required: true,
+  });
+  const form = h(
+    'form',
+    {
+      class: 'card stack narrow',
+      onsubmit: action(notice, async () => {
+        await server.signIn(name.value, password.value);
+        location.reload();
+      }),
+    },
+    h('h1', {}, 'Sign in'),
+    h('label', { for: 'name' }, 'Name'),
+    name,
+    h('label', { for: 'password' }, 'Password'),
+    password,
+    notice,
+    h('button', { class: 'primary', type: 'submit' }, 'Sign in'),
+  );
   view?.close();
   view = null;
   main.replaceChildren(form);

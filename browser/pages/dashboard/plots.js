@@ -37,9 +37,15 @@ export class Plot {
     const y = (/** @type {number} */ value) => HEIGHT - 2 - (value / most) * (HEIGHT - 5);
     const points = this.values.map((value, n) => `${x(n).toFixed(1)},${y(value).toFixed(1)}`);
     this.line.setAttribute('points', points.join(' '));
-    this.area.setAttribute('d', points.length ? `M${x(0).toFixed(1)},${HEIGHT} L${points.join(' L')} L${WIDTH - 1},${HEIGHT}z` : '');
+    this.area.setAttribute(
+      'd',
+      points.length ? `M${x(0).toFixed(1)},${HEIGHT} L${points.join(' L')} L${WIDTH - 1},${HEIGHT}z` : '',
+    );
     const now = this.values.at(-1) ?? 0;
-    this.element.setAttribute('aria-label', `${this.label}: now ${this.format(now)}, at most ${this.format(this.values.length ? Math.max(...this.values) : 0)} in the last minute`);
+    this.element.setAttribute(
+      'aria-label',
+      `${this.label}: now ${this.format(now)}, at most ${this.format(this.values.length ? Math.max(...this.values) : 0)} in the last minute`,
+    );
   }
 }
 
@@ -55,7 +61,10 @@ export class Rate {
   /** @param {number} count @returns {number} Per second since the last call. */
   read(count) {
     const at = this.clock();
-    const rate = this.last === null || count < this.last.count ? 0 : (count - this.last.count) / Math.max(0.001, (at - this.last.at) / 1000);
+    const rate =
+      this.last === null || count < this.last.count
+        ? 0
+        : (count - this.last.count) / Math.max(0.001, (at - this.last.at) / 1000);
     this.last = { at, count };
     return rate;
   }

@@ -17,7 +17,12 @@ export async function api(path, { json, ...options } = {}) {
   const body = json === undefined ? options.body : JSON.stringify(json);
   const response = await fetch(ROOT + path, { ...options, headers, body, credentials: 'same-origin' });
   const value = await response.json().catch(() => ({}));
-  if (!response.ok) throw new ServerError(response.status, value.error, value.reason ?? `The server answered with status ${response.status}.`);
+  if (!response.ok)
+    throw new ServerError(
+      response.status,
+      value.error,
+      value.reason ?? `The server answered with status ${response.status}.`,
+    );
   return value;
 }
 

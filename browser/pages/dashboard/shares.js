@@ -13,10 +13,17 @@ const HUB = 'peerpouch dashboard hub';
 const STUN = 'peerpouch dashboard stun';
 
 const TRUST = {
-  contact: ['good', 'known contact'], seen: ['', 'seen before'], new: ['', 'new'], changed: ['bad', 'another key than before'],
+  contact: ['good', 'known contact'],
+  seen: ['', 'seen before'],
+  new: ['', 'new'],
+  changed: ['bad', 'another key than before'],
 };
 
-/** The hub that this page has come to, and what is open there: it stays while one looks at documents. @type {Hub | null} */
+/**
+ * The hub that this page has come to, and what is open there: it stays while one looks at documents.
+ *
+ * @type {Hub | null}
+ */
 let hub = null;
 
 class Hub {
@@ -27,7 +34,10 @@ class Hub {
     this.meeting = meeting;
     /** By their ids. @type {Map<string, any>} */
     this.shares = new Map();
-    /** @type {Map<string, { share: any, db: any, sent: Rate, received: Rate, plot: Plot, facts: HTMLElement, element: HTMLElement }>} */
+    /**
+     * @type {Map<string, { share: any, db: any, sent: Rate, received: Rate, plot: Plot, facts: HTMLElement, element:
+     *   HTMLElement }>}
+     */
     this.opened = new Map();
     /** Called when something has changed. */
     this.changed = () => {};
@@ -61,14 +71,31 @@ class Hub {
     if (known) return known;
     const share = this.shares.get(id);
     if (!share) throw new Error('This share is not there any more.');
-    const confirmed = share.trust !== 'changed' || confirm(`“${share.name}” was opened before under another key. It may be somebody else who calls it so. Open it all the same, and remember this key?`);
+    const confirmed =
+      share.trust !== 'changed' ||
+      confirm(
+        `“${share.name}” was opened before under another key. It may be somebody else who calls it so. Open it all the same, and remember this key?`,
+      );
     if (!confirmed) throw new Error('It was not opened.');
     const db = await share.open({ info: { from: 'the dashboard' }, confirm: share.trust === 'changed' });
     const plot = new Plot(`Bytes a second with ${share.name}`, (value) => `${bytes(value)}/s`);
     const facts = h('span', { class: 'small quiet wrap' }, 'connected');
-    const close = h('button', { onclick: () => this.close(id), 'aria-label': `Disconnect ${share.name}` }, 'Disconnect');
-    const element = h('li', {}, h('div', { class: 'row spread' }, h('a', { href: `#/share/${encodeURIComponent(id)}`, class: 'wrap' }, share.name), close),
-      h('div', { class: 'row' }, plot.element, facts));
+    const close = h(
+      'button',
+      { onclick: () => this.close(id), 'aria-label': `Disconnect ${share.name}` },
+      'Disconnect',
+    );
+    const element = h(
+      'li',
+      {},
+      h(
+        'div',
+        { class: 'row spread' },
+        h('a', { href: `#/share/${encodeURIComponent(id)}`, class: 'wrap' }, share.name),
+        close,
+      ),
+      h('div', { class: 'row' }, plot.element, facts),
+    );
     const entry = { share, db, sent: new Rate(), received: new Rate(), plot, facts, element };
     this.opened.set(id, entry);
     this.changed();
@@ -94,7 +121,10 @@ class Hub {
       }
       const [up, down] = [sent.read(stats.sent), received.read(stats.received)];
       plot.push(up + down);
-      const trip = stats.roundTrip === null || stats.roundTrip === undefined ? '' : `, round trip ${Math.round(stats.roundTrip)} ms`;
+      const trip =
+        stats.roundTrip === null || stats.roundTrip === undefined
+          ? ''
+          : `, round trip ${Math.round(stats.roundTrip)} ms`;
       facts.textContent = `${PATHS[stats.path] ?? 'connecting'}${stats.remote ? ` to ${stats.remote}` : ''}${trip}, ↑ ${bytes(up)}/s ↓ ${bytes(down)}/s`;
     }
   }
@@ -127,29 +157,78 @@ export class SharesView {
     this.notice = noticeBox();
     this.body = h('ul', { class: 'plainlist shares', 'aria-label': 'Shares' });
     this.connected = h('ul', { class: 'plainlist', 'aria-label': 'Connections' });
-    this.connections = h('section', { class: 'stack', hidden: true }, h('h2', {}, 'Connected'), h('div', { class: 'card flush' }, this.connected));
+    this.connections = h(
+      'section',
+      { class: 'stack', hidden: true },
+      h('h2', {}, 'Connected'),
+      h('div', { class: 'card flush' }, this.connected),
+    );
     this.names = h('datalist', { id: 'hubs' });
     this.key = h('p', { class: 'small quiet mono wrap' });
-    this.element = h('div', { class: 'stack' }, h('h1', {}, 'Shares'), this.hubForm(), this.notice, this.connections,
-      h('section', { class: 'stack' }, h('h2', {}, 'At the hub'), h('div', { class: 'card flush' }, this.body), this.key));
+    this.element = h(
+      'div',
+      { class: 'stack' },
+      h('h1', {}, 'Shares'),
+      this.hubForm(),
+      this.notice,
+      this.connections,
+      h(
+        'section',
+        { class: 'stack' },
+        h('h2', {}, 'At the hub'),
+        h('div', { class: 'card flush' }, this.body),
+        this.key,
+      ),
+    );
     this.begin();
   }
 
   hubForm() {
-    const input = h('input', { id: 'hub', class: 'grow', value: localStorage.getItem(HUB) ?? '', list: 'hubs', autocapitalize: 'none', spellcheck: false, required: true });
+    const input = h('input', {
+      id: 'hub',
+      class: 'grow',
+      value: localStorage.getItem(HUB) ?? '',
+      list: 'hubs',
+      autocapitalize: 'none',
+      spellcheck: false,
+      required: true,
+    });
     input.setAttribute('list', 'hubs');
     const stun = h('input', { type: 'checkbox', id: 'stun', checked: localStorage.getItem(STUN) === 'yes' });
     this.input = input;
-    return h('form', { class: 'card stack', onsubmit: action(this.notice, async () => {
-      const address = input.value.trim();
-      await hub?.leave();
-      hub = null;
-      localStorage.setItem(STUN, stun.checked ? 'yes' : 'no');
-      hub = await Hub.join(address, stun.checked);
-      localStorage.setItem(HUB, address);
-      this.attach();
-    }) }, h('div', { class: 'row' }, h('label', { for: 'hub' }, 'Hub'), input, this.names, h('button', { class: 'primary', type: 'submit' }, 'Connect')),
-    h('label', { class: 'row small', for: 'stun' }, stun, h('span', { class: 'grow' }, 'Ask Google’s STUN server for this browser’s public address, to reach people outside of this network')));
+    return h(
+      'form',
+      {
+        class: 'card stack',
+        onsubmit: action(this.notice, async () => {
+          const address = input.value.trim();
+          await hub?.leave();
+          hub = null;
+          localStorage.setItem(STUN, stun.checked ? 'yes' : 'no');
+          hub = await Hub.join(address, stun.checked);
+          localStorage.setItem(HUB, address);
+          this.attach();
+        }),
+      },
+      h(
+        'div',
+        { class: 'row' },
+        h('label', { for: 'hub' }, 'Hub'),
+        input,
+        this.names,
+        h('button', { class: 'primary', type: 'submit' }, 'Connect'),
+      ),
+      h(
+        'label',
+        { class: 'row small', for: 'stun' },
+        stun,
+        h(
+          'span',
+          { class: 'grow' },
+          'Ask Google’s STUN server for this browser’s public address, to reach people outside of this network',
+        ),
+      ),
+    );
   }
 
   async begin() {
@@ -174,13 +253,16 @@ export class SharesView {
 
   show() {
     if (hub === null) {
-      this.body.replaceChildren(h('li', { class: 'quiet' }, 'Not connected to a hub: any database that you and others reach can be one.'));
+      this.body.replaceChildren(
+        h('li', { class: 'quiet' }, 'Not connected to a hub: any database that you and others reach can be one.'),
+      );
       return;
     }
     this.key.textContent = `You are ${hub.meeting.identity?.fingerprint ?? ''}`;
     const shares = [...hub.shares.values()].sort((a, b) => a.name.localeCompare(b.name));
     this.body.replaceChildren(...shares.map((share) => this.item(share)));
-    if (!shares.length) this.body.replaceChildren(h('li', { class: 'quiet' }, 'Nobody shares anything here at the moment.'));
+    if (!shares.length)
+      this.body.replaceChildren(h('li', { class: 'quiet' }, 'Nobody shares anything here at the moment.'));
     this.connected.replaceChildren(...[...hub.opened.values()].map(({ element }) => element));
     this.connections.hidden = hub.opened.size === 0;
   }
@@ -193,10 +275,37 @@ export class SharesView {
       location.hash = `#/share/${encodeURIComponent(share.id)}`;
     });
     const isOpen = hub.opened.has(share.id);
-    return h('li', {}, h('div', { class: 'row spread' }, h('div', { class: 'grow' }, h('strong', { class: 'wrap' }, share.name), ' ',
-      h('span', { class: `badge ${kind}` }, text), share.deleted ? h('span', { class: 'badge warn' }, 'gone') : null,
-      h('p', { class: 'small quiet wrap' }, share.contact ? `${share.contact}, ` : '', h('span', { class: 'mono' }, share.fingerprint))),
-    h('button', { class: isOpen ? '' : 'primary', onclick: open, 'aria-label': `${isOpen ? 'Look at' : 'Open'} ${share.name}` }, isOpen ? 'Look at' : 'Open')));
+    return h(
+      'li',
+      {},
+      h(
+        'div',
+        { class: 'row spread' },
+        h(
+          'div',
+          { class: 'grow' },
+          h('strong', { class: 'wrap' }, share.name),
+          ' ',
+          h('span', { class: `badge ${kind}` }, text),
+          share.deleted ? h('span', { class: 'badge warn' }, 'gone') : null,
+          h(
+            'p',
+            { class: 'small quiet wrap' },
+            share.contact ? `${share.contact}, ` : '',
+            h('span', { class: 'mono' }, share.fingerprint),
+          ),
+        ),
+        h(
+          'button',
+          {
+            class: isOpen ? '' : 'primary',
+            onclick: open,
+            'aria-label': `${isOpen ? 'Look at' : 'Open'} ${share.name}`,
+          },
+          isOpen ? 'Look at' : 'Open',
+        ),
+      ),
+    );
   }
 
   close() {

@@ -52,7 +52,8 @@ function refuse(reason) {
 export class Access {
   /**
    * @param {AccessOptions} options
-   * @throws {PeerPouchError} `bad_request` or `invalid_selector` for malformed ones. An option that is not known is one, too: a
+   * @throws {PeerPouchError} `bad_request` or `invalid_selector` for malformed ones. An option that is not known is
+   *   one, too: a
    *   misspelt limit must not open the door.
    */
   constructor(options) {
@@ -79,13 +80,18 @@ export class Access {
     this.queries = queries;
   }
 
-  /** @param {Access | string | AccessOptions | undefined} value `'read-write'` (the default), `'read-only'`, or options. */
+  /**
+   * @param {Access | string | AccessOptions | undefined} value `'read-write'` (the default), `'read-only'`, or
+   *   options.
+   */
   static parse(value = 'read-write') {
     if (value instanceof Access) return value;
     if (typeof value === 'string' && Object.hasOwn(NAMED, value)) return new Access(NAMED[value]);
     if (isObject(value)) return new Access(value);
-    throw new PeerPouchError('bad_request',
-      `${JSON.stringify(value)} is not an access: give 'read-write', 'read-only' or an object.`);
+    throw new PeerPouchError(
+      'bad_request',
+      `${JSON.stringify(value)} is not an access: give 'read-write', 'read-only' or an object.`,
+    );
   }
 
   /** @param {Action} action */
@@ -116,8 +122,8 @@ export class Access {
   }
 
   /**
-   * Equal for equal policies. What a visitor remembers of its replications is kept under it, so that a widened policy starts
-   * over: documents that were passed by under the old one are looked at again.
+   * Equal for equal policies. What a visitor remembers of its replications is kept under it, so that a widened policy
+   * starts over: documents that were passed by under the old one are looked at again.
    */
   get fingerprint() {
     // All that can be told of a function after a reload is its name.
@@ -127,6 +133,13 @@ export class Access {
 
 /** JSON in one order of fields. @param {any} value @returns {string} */
 export function ordered(value) {
-  return JSON.stringify(value, (_, part) => (isObject(part)
-    ? Object.fromEntries(Object.keys(part).sort().map((name) => [name, part[name]])) : part));
+  return JSON.stringify(value, (_, part) =>
+    isObject(part)
+      ? Object.fromEntries(
+          Object.keys(part)
+            .sort()
+            .map((name) => [name, part[name]]),
+        )
+      : part,
+  );
 }

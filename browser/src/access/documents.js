@@ -1,16 +1,18 @@
 /**
- * A local PouchDB as the gate and the API see it: pages instead of whole answers, attachments as Blobs, errors that are ours, and
- * a batch in which each document is judged by itself.
+ * A local PouchDB as the gate and the API see it: pages instead of whole answers, attachments as Blobs, errors that are
+ * ours, and a batch in which each document is judged by itself.
  */
 
 import { PeerPouchError } from '../errors.js';
-import { isObject } from './selector.js';
+import { malformed, storable } from './checking.js';
 import { watch } from './watching.js';
 
 /** @typedef {Record<string, any>} Doc */
 /** @typedef {{ id: string, rev?: string, atts_since?: string[] }} RevisionRequest */
 /** @typedef {{ id: string, rev?: string, doc?: Doc, error?: PeerPouchError, atts_since?: string[] }} RevisionResult */
-/** @typedef {{ ok: true, id: string, rev: string } | { id: string, rev?: string, error: PeerPouchError }} WriteResult */
+/**
+ * @typedef {{ ok: true, id: string, rev: string } | { id: string, rev?: string, error: PeerPouchError }} WriteResult
+ */
 /** @typedef {{ id: string, key: string, value: any, doc?: any } | { key: string, error: string }} Row */
 /** @typedef {{ total: number, offset: number | null, update_seq?: any, pages: AsyncGenerator<any[]> }} Listing */
 /** @typedef {{ results: any[], last_seq: any, pending: number }} Page */
@@ -25,14 +27,6 @@ const AT_ONCE = 32;
 /** Rows of a page that have no documents. */
 const ROWS = 1000;
 
-const REVISION = /^[1-9]\d{0,15}-[!#-+\-.-[\]-~]{1,255}$/;
-const HASH = /^[!#-+\-.-[\]-~]{1,255}$/;
-
-/** Fields with an underscore that a document may have when it is written; others are refused, as by CouchDB. */
-const OWN_FIELDS = new Set(['_id', '_rev', '_deleted', '_attachments', '_revisions']);
-/** What only some ways of reading add, and clients send back. CouchDB ignores them. */
-const ADDED = new Set(['_conflicts', '_deleted_conflicts', '_local_seq', '_revs_info']);
-
 /** @param {string} error @param {string} [reason] */
 const failure = (error, reason = error) => new PeerPouchError(error, reason);
 
@@ -45,7 +39,10 @@ const failure = (error, reason = error) => new PeerPouchError(error, reason);
 export function asError(error) {
   if (error instanceof PeerPouchError) return error;
   if (Number.isInteger(error?.status) && typeof error.name === 'string' && error.status >= 400) {
-    return new PeerPouchError(error.name, String(error.reason ?? error.message), { status: error.status, cause: error });
+    return new PeerPouchError(error.name, String(error.reason ?? error.message), {
+      status: error.status,
+      cause: error,
+    });
   }
   if (error?.name === 'QuotaExceededError') {
     return new PeerPouchError('insufficient_storage', 'The browser gives this page no more storage.', { cause: error });
@@ -54,77 +51,16 @@ export function asError(error) {
   return new PeerPouchError('internal_server_error', 'Internal error', { cause: error });
 }
 
-/** @param {unknown} rev @returns {string} @throws {PeerPouchError} `bad_request` */
-export function checkRev(rev) {
-  if (typeof rev === 'string' && REVISION.test(rev)) return rev;
-  throw failure('bad_request', 'Invalid rev format');
-}
-
 /** A revision's path, newest first. @param {Doc} doc @returns {string[]} */
 export function ancestry(doc) {
   const history = doc._revisions;
-  return history ? history.ids.map((/** @type {string} */ hash, /** @type {number} */ n) => `${history.start - n}-${hash}`) : [doc._rev];
+  return history
+    ? history.ids.map((/** @type {string} */ hash, /** @type {number} */ n) => `${history.start - n}-${hash}`)
+    : [doc._rev];
 }
 
 /** @param {string} rev */
 export const generation = (rev) => parseInt(rev, 10);
-
-/** What makes a document unwritable whatever else is there. @param {any} doc @param {boolean} newEdits @returns {PeerPouchError | null} */
-function malformed(doc, newEdits) {
-  if (!isObject(doc)) return failure('bad_request', 'Document must be a JSON object');
-  if (doc._id !== undefined && (typeof doc._id !== 'string' || doc._id === '')) {
-    return failure('illegal_docid', 'A document id must be a non-empty string.');
-  }
-  if (/^_(?!design\/.|local\/.)/.test(doc._id ?? '')) {
-    return failure('illegal_docid', 'Only reserved document ids may start with underscore.');
-  }
-  for (const name of Object.keys(doc)) {
-    if (name.startsWith('_') && !OWN_FIELDS.has(name) && !ADDED.has(name)) {
-      return failure('doc_validation', `Bad special document member: ${name}`);
-    }
-  }
-  if (doc._deleted !== undefined && typeof doc._deleted !== 'boolean') return failure('doc_validation', 'Bad _deleted');
-  if (doc._rev !== undefined && !(typeof doc._rev === 'string' && REVISION.test(doc._rev))) {
-    return failure('bad_request', 'Invalid rev format');
-  }
-  return malformedHistory(doc, newEdits) ?? malformedAttachments(doc._attachments);
-}
-
-/** @param {Doc} doc @param {boolean} newEdits */
-function malformedHistory(doc, newEdits) {
-  const history = doc._revisions;
-  if (!newEdits && (doc._id === undefined || (doc._rev === undefined && history === undefined))) {
-    return failure('bad_request', 'With new_edits=false a document needs an id and a revision.');
-  }
-  if (history === undefined || newEdits) return null;
-  const fits = isObject(history) && Number.isSafeInteger(history.start) && Array.isArray(history.ids)
-    && history.ids.length > 0 && history.ids.length <= history.start
-    && history.ids.every((/** @type {unknown} */ id) => typeof id === 'string' && HASH.test(id))
-    && (doc._rev === undefined || doc._rev === `${history.start}-${history.ids[0]}`);
-  return fits ? null : failure('bad_request', '_revisions is malformed.');
-}
-
-/** @param {any} entries */
-function malformedAttachments(entries) {
-  if (entries === undefined) return null;
-  if (!isObject(entries)) return failure('doc_validation', '_attachments must be an object.');
-  for (const [name, entry] of Object.entries(entries)) {
-    if (name === '' || name.startsWith('_')) return failure('doc_validation', 'Attachment name is not allowed.');
-    if (!isObject(entry)) return failure('doc_validation', `The attachment ${JSON.stringify(name)} is not an object.`);
-    if (entry.data === undefined && !entry.stub) {
-      return failure('doc_validation', `The attachment ${JSON.stringify(name)} has neither data nor stub.`);
-    }
-  }
-  return null;
-}
-
-/** What is to be stored: without what only reading adds. @param {Doc} doc @param {boolean} newEdits */
-function storable(doc, newEdits) {
-  const kept = Object.fromEntries(Object.entries(doc).filter(([name]) => !ADDED.has(name)));
-  if (newEdits) delete kept._revisions;
-  else kept._rev ??= `${doc._revisions.start}-${doc._revisions.ids[0]}`;
-  return kept;
-}
 
 /**
  * The attachments of a revision which its reader lacks, who has the revisions `atts_since`.
@@ -141,7 +77,8 @@ export function following(doc, since) {
 }
 
 /**
- * What `work` gives for each item, in order; some at a time, since one after the other most of the time is spent waiting.
+ * What `work` gives for each item, in order; some at a time, since one after the other most of the time is spent
+ * waiting.
  *
  * @template T, R
  * @param {T[]} items @param {(item: T) => Promise<R>} work @returns {AsyncGenerator<R>}
@@ -200,7 +137,12 @@ export class LocalDocuments {
     });
   }
 
-  /** All leaves, the winner first, with their histories; none where there is no document. @param {string} id @returns {Promise<Doc[]>} */
+  /**
+   * All leaves, the winner first, with their histories; none where there is no document.
+   *
+   * @param {string} id
+   * @returns {Promise<Doc[]>}
+   */
   async leaves(id) {
     try {
       const found = await this.db.get(id, { open_revs: 'all', revs: true });
@@ -219,15 +161,26 @@ export class LocalDocuments {
     if (revs === 'all') return (await this.leaves(id)).map((doc) => ({ id, rev: doc._rev, doc }));
     if (revs.length === 0) return [];
     const found = await this.ask(() => this.db.get(id, { open_revs: revs, revs: true, latest }));
-    return found.map((/** @type {any} */ item) => (item.ok
-      ? { id, rev: item.ok._rev, doc: item.ok } : { id, rev: item.missing, error: failure('not_found', 'missing') }));
+    return found.map((/** @type {any} */ item) =>
+      item.ok
+        ? { id, rev: item.ok._rev, doc: item.ok }
+        : { id, rev: item.missing, error: failure('not_found', 'missing') },
+    );
   }
 
-  /** @param {RevisionRequest[]} requests @param {{ latest?: boolean }} options @returns {AsyncGenerator<RevisionResult[]>} One list for each request. */
+  /**
+   * @param {RevisionRequest[]} requests
+   * @param {{ latest?: boolean }} options
+   * @returns {AsyncGenerator<RevisionResult[]>} One list for each request.
+   */
   async *bulkGet(requests, { latest = false }) {
     yield* inParts(requests, async ({ id, rev, atts_since }) => {
-      const found = await this.openRevs(id, rev === undefined ? 'all' : [rev], { latest }).catch((error) => [{ id, rev, error: asError(error) }]);
-      return found.length ? found.map((result) => ({ ...result, atts_since })) : [{ id, rev, error: failure('not_found', 'missing') }];
+      const found = await this.openRevs(id, rev === undefined ? 'all' : [rev], { latest }).catch((error) => [
+        { id, rev, error: asError(error) },
+      ]);
+      return found.length
+        ? found.map((result) => ({ ...result, atts_since }))
+        : [{ id, rev, error: failure('not_found', 'missing') }];
     });
   }
 
@@ -252,7 +205,13 @@ export class LocalDocuments {
     return this.content(doc, name);
   }
 
-  /** The content of one attachment of a revision that was read. @param {Doc} doc @param {string} name @returns {Promise<Attachment>} */
+  /**
+   * The content of one attachment of a revision that was read.
+   *
+   * @param {Doc} doc
+   * @param {string} name
+   * @returns {Promise<Attachment>}
+   */
   async content(doc, name) {
     const data = await this.ask(() => this.db.getAttachment(doc._id, name, { rev: doc._rev }));
     // Node's PouchDB gives a Buffer, a browser's a Blob.
@@ -261,7 +220,13 @@ export class LocalDocuments {
     return { blob, content_type, digest, length: blob.size };
   }
 
-  /** A copy of a document with those attachments inline that its reader lacks. @param {Doc} doc @param {string[]} [since] @returns {Promise<Doc>} */
+  /**
+   * A copy of a document with those attachments inline that its reader lacks.
+   *
+   * @param {Doc} doc
+   * @param {string[]} [since]
+   * @returns {Promise<Doc>}
+   */
   async inlined(doc, since) {
     const names = following(doc, since);
     if (names.length === 0) return doc;
@@ -286,7 +251,12 @@ export class LocalDocuments {
     if (keys) {
       const wanted = (rest.descending ? [...keys].reverse() : keys).slice(skip, skip + limit);
       const head = await this.ask(() => this.db.allDocs({ limit: 0, update_seq }));
-      return { total: head.total_rows, offset: null, update_seq: head.update_seq, pages: keyedPages(wanted, size, ask) };
+      return {
+        total: head.total_rows,
+        offset: null,
+        update_seq: head.update_seq,
+        pages: keyedPages(wanted, size, ask),
+      };
     }
     const first = await ask({ skip, limit: Math.min(limit, size), update_seq });
     const pages = rangePages(first.rows, limit, size, ask);
@@ -314,20 +284,31 @@ export class LocalDocuments {
     try {
       await watcher?.ready;
       // A sequence of another kind of database, or of another selector's: it starts over.
-      if (typeof since === 'string' && since !== 'now' && typeof (await this.ask(() => this.db.info())).update_seq === 'number') since = 0;
+      if (
+        typeof since === 'string' &&
+        since !== 'now' &&
+        typeof (await this.ask(() => this.db.info())).update_seq === 'number'
+      )
+        since = 0;
       while (!signal.aborted) {
         const seen = watcher?.count ?? 0;
         const asked = matches || rest.descending ? size : Math.min(size, limit);
-        const found = await this.ask(() => this.db.changes({
-          ...rest, since, include_docs: docs, limit: rest.descending ? undefined : asked, return_docs: true,
-        }));
+        const found = await this.ask(() =>
+          this.db.changes({
+            ...rest,
+            since,
+            include_docs: docs,
+            limit: rest.descending ? undefined : asked,
+            return_docs: true,
+          }),
+        );
         let results = nothing ? [] : found.results;
         const more = !rest.descending && !nothing && found.results.length >= asked;
         if (matches) results = results.filter((/** @type {any} */ change) => matches(change.doc));
         const cut = results.length > limit;
         if (cut) results = results.slice(0, limit);
         limit -= results.length;
-        const at = cut || (limit === 0 && results.length) ? results.at(-1).seq : found.last_seq ?? since;
+        const at = cut || (limit === 0 && results.length) ? results.at(-1).seq : (found.last_seq ?? since);
         if (!rest.descending) since = at;
         if (docs && !include_docs) for (const change of results) delete change.doc;
         const pending = more ? await this.pendingAfter(since) : 0;
@@ -368,8 +349,15 @@ export class LocalDocuments {
       return error ? refusal(doc, newEdits, error) : { ok: true, id: '', rev: '' };
     });
     const places = [...docs.keys()].filter((place) => !('error' in results[place]));
-    const written = places.length ? await this.write(places.map((place) => docs[place]), newEdits) : [];
-    places.forEach((place, n) => { results[place] = written[n]; });
+    const written = places.length
+      ? await this.write(
+          places.map((place) => docs[place]),
+          newEdits,
+        )
+      : [];
+    places.forEach((place, n) => {
+      results[place] = written[n];
+    });
     return results;
   }
 
@@ -379,21 +367,25 @@ export class LocalDocuments {
     try {
       const rows = await this.db.bulkDocs(batch, { new_edits: newEdits });
       if (newEdits) {
-        return rows.map((/** @type {any} */ row, /** @type {number} */ n) => (row.error
-          ? refusal({ ...batch[n], _id: batch[n]._id ?? row.id }, true, asError(row)) : { ok: true, id: row.id, rev: row.rev }));
+        return rows.map((/** @type {any} */ row, /** @type {number} */ n) =>
+          row.error
+            ? refusal({ ...batch[n], _id: batch[n]._id ?? row.id }, true, asError(row))
+            : { ok: true, id: row.id, rev: row.rev },
+        );
       }
       // Without new edits PouchDB tells of failures only, and not reliably whose they are.
       if (rows.length) throw rows[0];
       return batch.map((doc) => ({ ok: true, id: doc._id, rev: doc._rev }));
     } catch (cause) {
       const error = asError(cause);
-      // The trouble of the storage is everybody's; another is that of one document, for which PouchDB refuses the whole batch.
+      // The trouble of the storage is everybody's; another is that of one document, for which PouchDB refuses the
+      // whole batch.
       if (error.status >= 500) throw error;
       if (docs.length === 1) return [refusal(docs[0], newEdits, error)];
     }
     /** @type {WriteResult[]} */
     const results = [];
-    for (const doc of docs) results.push(...await this.write([doc], newEdits));
+    for (const doc of docs) results.push(...(await this.write([doc], newEdits)));
     return results;
   }
 }
@@ -417,16 +409,24 @@ async function* keyedPages(keys, size, ask) {
   }
 }
 
-/** @param {any[]} rows The first page. @param {number} limit @param {number} size @param {(more: any) => Promise<any>} ask */
+/**
+ * @param {any[]} rows The first page.
+ * @param {number} limit
+ * @param {number} size
+ * @param {(more: any) => Promise<any>} ask
+ */
 async function* rangePages(rows, limit, size, ask) {
   let wanted = Math.min(limit, size);
-  for (let left = limit; rows.length > 0; ) {
+  for (let left = limit; rows.length > 0;) {
     yield rows;
     left -= rows.length;
     if (left <= 0 || rows.length < wanted) return;
     wanted = Math.min(left, size);
-    // From the last id itself, and not one row after it: when its document was deleted meanwhile, that would lose the next.
+    // From the last id itself, and not one row after it: when its document was deleted meanwhile, that would lose the
+    // next.
     const last = rows[rows.length - 1].id;
-    rows = (await ask({ startkey: last, limit: wanted + 1 })).rows.filter((/** @type {any} */ row) => row.id !== last).slice(0, wanted);
+    rows = (await ask({ startkey: last, limit: wanted + 1 })).rows
+      .filter((/** @type {any} */ row) => row.id !== last)
+      .slice(0, wanted);
   }
 }

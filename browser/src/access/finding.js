@@ -37,7 +37,8 @@ function parseBookmark(bookmark) {
   if (bookmark === undefined || bookmark === null || bookmark === '' || bookmark === 'nil') return { skip: 0 };
   try {
     const { after, skip } = JSON.parse(atob(String(bookmark)));
-    if ((after === undefined || typeof after === 'string') && Number.isSafeInteger(skip) && skip >= 0) return { after: after && decodeURIComponent(after), skip };
+    if ((after === undefined || typeof after === 'string') && Number.isSafeInteger(skip) && skip >= 0)
+      return { after: after && decodeURIComponent(after), skip };
   } catch {
     // Not one of ours.
   }
@@ -48,7 +49,8 @@ function parseBookmark(bookmark) {
 const formatBookmark = ({ after, skip }) => btoa(JSON.stringify({ after: after && encodeURIComponent(after), skip }));
 
 /**
- * @param {import('./documents.js').LocalDocuments | import('./limited.js').LimitedDocuments} documents What the visitor may see.
+ * @param {import('./documents.js').LocalDocuments | import('./limited.js').LimitedDocuments} documents What the
+ *   visitor may see.
  * @param {{ selector: any, fields?: string[] | null, sort?: any, limit: number, skip: number, bookmark?: any }} query
  * @param {() => void} check Called for each page: throws once the visit has ended.
  * @returns {Promise<{ docs: Doc[], bookmark: string }>}
@@ -66,18 +68,26 @@ export async function find(documents, { selector, fields, sort, limit, skip, boo
   for await (const rows of pages) {
     check();
     for (const { doc } of rows) {
-      if (found.length < most && doc._id !== place.after && !doc._id.startsWith('_design/') && matches(doc)) found.push(doc);
+      if (found.length < most && doc._id !== place.after && !doc._id.startsWith('_design/') && matches(doc))
+        found.push(doc);
     }
     if (found.length < most) continue;
-    if (order) throw new PeerPouchError('no_usable_index', `More than ${MAX_SORTED} documents match: too many to sort.`);
+    if (order)
+      throw new PeerPouchError('no_usable_index', `More than ${MAX_SORTED} documents match: too many to sort.`);
     break;
   }
   const docs = (order ? sorted(found, order) : found).slice(wanted, wanted + limit);
-  const next = docs.length === 0 ? place : order ? { skip: wanted + docs.length } : { after: docs[docs.length - 1]._id, skip: 0 };
+  const next =
+    docs.length === 0 ? place : order ? { skip: wanted + docs.length } : { after: docs[docs.length - 1]._id, skip: 0 };
   return { docs: docs.map(project), bookmark: formatBookmark(next) };
 }
 
-/** Documents that lack one of the fields are left out, as by an index. @param {Doc[]} docs @param {{ fields: string[], descending: boolean }} order */
+/**
+ * Documents that lack one of the fields are left out, as by an index.
+ *
+ * @param {Doc[]} docs
+ * @param {{ fields: string[], descending: boolean }} order
+ */
 function sorted(docs, { fields, descending }) {
   const complete = compileSelector(Object.fromEntries(fields.map((field) => [field, { $exists: true }])));
   const picks = fields.map((field) => compileFields([field]));

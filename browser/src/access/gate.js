@@ -2,8 +2,9 @@
  * The gate: a database as somebody else may see it. Every method says what kind of action it is, and refuses what the
  * access does not allow; `_local` documents are the visitor's own, whatever the access.
  *
- * PouchDB has no transactions, so a write is judged just before it is made: those of visitors one after another, and the page's
- * own may come in between. What they can do then is no more than what a replica that was offline does: a conflict.
+ * PouchDB has no transactions, so a write is judged just before it is made: those of visitors one after another, and
+ * the page's own may come in between. What they can do then is no more than what a replica that was offline does: a
+ * conflict.
  */
 
 import { PeerPouchError } from '../errors.js';
@@ -25,7 +26,10 @@ const turns = new WeakMap();
 /** @template T @param {object} db @param {() => Promise<T>} work @returns {Promise<T>} */
 function inTurn(db, work) {
   const done = (turns.get(db) ?? Promise.resolve()).then(work);
-  turns.set(db, done.catch(() => {}));
+  turns.set(
+    db,
+    done.catch(() => {}),
+  );
   return done;
 }
 
@@ -33,7 +37,8 @@ export class GatedDatabase {
   /**
    * @param {any} db The page's PouchDB.
    * @param {import('./access.js').Access} access
-   * @param {{ visitor: string, peer?: any }} who What the visitor's `_local` documents are kept under, and what `validate`
+   * @param {{ visitor: string, peer?: any }} who What the visitor's `_local` documents are kept under, and what
+   *   `validate`
    *   is told of it.
    */
   constructor(db, access, { visitor, peer }) {
@@ -41,14 +46,20 @@ export class GatedDatabase {
     this.access = access;
     this.peer = peer;
     /** @type {LocalDocuments | LimitedDocuments} */
-    this.inner = access.select ? new LimitedDocuments(this.documents, selectionOf(this.documents, access.select)) : this.documents;
+    this.inner = access.select
+      ? new LimitedDocuments(this.documents, selectionOf(this.documents, access.select))
+      : this.documents;
     this.guests = new GuestDocs(this.documents, `${visitor}\0${access.fingerprint}`);
     this.visit = new AbortController();
     /** @type {PeerPouchError | null} */
     this.ended = null;
   }
 
-  /** End the visit: live feeds stop, and whatever is asked later is refused with this reason. @param {string} [reason] */
+  /**
+   * End the visit: live feeds stop, and whatever is asked later is refused with this reason.
+   *
+   * @param {string} [reason]
+   */
   revoke(reason = 'This database is no longer shared with you.') {
     this.ended ??= new PeerPouchError('forbidden', reason);
     this.visit.abort();
@@ -60,7 +71,14 @@ export class GatedDatabase {
     this.access.require(action);
   }
 
-  /** The same before each part of an answer that is streamed. @template T @param {import('./access.js').Action} action @param {AsyncGenerator<T>} pages @returns {AsyncGenerator<T>} */
+  /**
+   * The same before each part of an answer that is streamed.
+   *
+   * @template T
+   * @param {import('./access.js').Action} action
+   * @param {AsyncGenerator<T>} pages
+   * @returns {AsyncGenerator<T>}
+   */
   async *checked(action, pages) {
     for await (const page of pages) {
       this.require(action);
@@ -90,10 +108,20 @@ export class GatedDatabase {
     return this.inner.openRevs(id, revs, options);
   }
 
-  /** @param {import('./documents.js').RevisionRequest[]} requests @param {any} options @returns {AsyncGenerator<import('./documents.js').RevisionResult[]>} */
+  /**
+   * @param {import('./documents.js').RevisionRequest[]} requests
+   * @param {any} options
+   * @returns {AsyncGenerator<import('./documents.js').RevisionResult[]>}
+   */
   async *bulkGet(requests, options) {
     this.require('read');
-    const found = this.checked('read', this.inner.bulkGet(requests.filter(({ id }) => !isLocal(id)), options));
+    const found = this.checked(
+      'read',
+      this.inner.bulkGet(
+        requests.filter(({ id }) => !isLocal(id)),
+        options,
+      ),
+    );
     try {
       for (const { id, rev } of requests) {
         if (isLocal(id)) yield [{ id, rev, error: new PeerPouchError('not_found', 'missing') }];
@@ -113,7 +141,8 @@ export class GatedDatabase {
   /** @param {any} options */
   async listing(options) {
     this.require('read');
-    if (options.keys?.some(isLocal)) throw new PeerPouchError('forbidden', '_local documents are not listed; get them one by one.');
+    if (options.keys?.some(isLocal))
+      throw new PeerPouchError('forbidden', '_local documents are not listed; get them one by one.');
     const found = await this.inner.listing(options);
     return { ...found, pages: this.checked('read', found.pages) };
   }
@@ -126,7 +155,10 @@ export class GatedDatabase {
   /** @param {any} options */
   changes(options) {
     this.require('read');
-    return this.checked('read', this.inner.changes({ ...options, signal: AbortSignal.any([this.visit.signal, options.signal]) }));
+    return this.checked(
+      'read',
+      this.inner.changes({ ...options, signal: AbortSignal.any([this.visit.signal, options.signal]) }),
+    );
   }
 
   /** @param {string} id @param {string} name @param {string} [rev] */
@@ -161,14 +193,21 @@ export class GatedDatabase {
     this.access.requireQuery(view);
     if (this.access.select) {
       // Its rows and reductions are made of all documents, hidden ones too.
-      throw new PeerPouchError('forbidden', 'Only a part of this database is shared with you: replicate it, and query the copy.');
+      throw new PeerPouchError(
+        'forbidden',
+        'Only a part of this database is shared with you: replicate it, and query the copy.',
+      );
     }
     return this.documents.ask(() => this.documents.db.query(view, options));
   }
 
   // -- writing
 
-  /** @param {any[]} docs @param {{ newEdits?: boolean }} [options] @returns {Promise<WriteResult[]>} One for each, in order. */
+  /**
+   * @param {any[]} docs
+   * @param {{ newEdits?: boolean }} [options]
+   * @returns {Promise<WriteResult[]>} One for each, in order.
+   */
   async bulkDocs(docs, { newEdits = true } = {}) {
     this.require('own');
     /** @type {WriteResult[]} */
@@ -177,16 +216,22 @@ export class GatedDatabase {
     const passed = [];
     for (const [place, doc] of docs.entries()) {
       const refused = isLocal(doc?._id) ? null : this.access.refusal(doc?._id);
-      if (isLocal(doc?._id)) results[place] = await this.guests.put(doc).catch((error) => refusal(doc, newEdits, asError(error)));
+      if (isLocal(doc?._id))
+        results[place] = await this.guests.put(doc).catch((error) => refusal(doc, newEdits, asError(error)));
       else if (refused) results[place] = refusal(doc, newEdits, refused);
       else passed.push(place);
     }
     for (const places of rounds(passed, docs, this.access.select || this.access.validate ? 100 : Infinity)) {
       const written = await inTurn(this.documents.db, () => {
         this.require('write');
-        return this.write(places.map((place) => docs[place]), newEdits);
+        return this.write(
+          places.map((place) => docs[place]),
+          newEdits,
+        );
       });
-      places.forEach((place, n) => { results[place] = written[n]; });
+      places.forEach((place, n) => {
+        results[place] = written[n];
+      });
     }
     return results;
   }
@@ -196,7 +241,10 @@ export class GatedDatabase {
     const { validate } = this.access;
     if (!validate) return this.inner.bulkDocs(docs, { newEdits });
     const refusals = await Promise.all(docs.map((doc) => this.judge(doc)));
-    const written = await this.inner.bulkDocs(docs.filter((_, n) => !refusals[n]), { newEdits });
+    const written = await this.inner.bulkDocs(
+      docs.filter((_, n) => !refusals[n]),
+      { newEdits },
+    );
     return docs.map((doc, n) => {
       const error = refusals[n];
       return error ? refusal(doc, newEdits, error) : /** @type {WriteResult} */ (written.shift());
@@ -226,17 +274,26 @@ export class GatedDatabase {
 /** A document as `validate` sees it: attachments without their content. @param {any} doc */
 function withStubs(doc) {
   if (!doc?._attachments) return doc;
-  const entries = Object.entries(doc._attachments).map(([name, entry]) => [name, { ...entry, data: undefined, stub: true }]);
+  const entries = Object.entries(doc._attachments).map(([name, entry]) => [
+    name,
+    { ...entry, data: undefined, stub: true },
+  ]);
   return { ...doc, _attachments: Object.fromEntries(entries) };
 }
 
-/** Parts in which each id is once, so that what is judged before a part is written is true for all of it. @param {number[]} places @param {any[]} docs @param {number} size */
+/**
+ * Parts in which each id is once, so that what is judged before a part is written is true for all of it.
+ *
+ * @param {number[]} places
+ * @param {any[]} docs
+ * @param {number} size
+ */
 function* rounds(places, docs, size) {
   if (size === Infinity) {
     if (places.length) yield places;
     return;
   }
-  for (let waiting = places; waiting.length > 0; ) {
+  for (let waiting = places; waiting.length > 0;) {
     const seen = new Set();
     /** @type {number[]} */
     const now = [];

@@ -2,8 +2,8 @@
  * The `_local` documents of visitors: each one's own, apart from the page's and from every other visitor's.
  *
  * A replicator writes its checkpoints as `_local` documents on both sides, so a visitor must be able to write some,
- * also where it may write nothing else. All of one visitor's are kept inside one `_local` document of the database, so that a
- * visitor costs a bounded amount:
+ * also where it may write nothing else. All of one visitor's are kept inside one `_local` document of the database, so
+ * that a visitor costs a bounded amount:
  *
  *     _local/peerpouch-guest-<32 digits>   {"docs": [{"id": …, "n": 3, "doc": {…}}, …]}   least recently written first
  *     _local/peerpouch-guests              {"guests": ["<32 digits>", …]}                 in the order of their arrival
@@ -17,10 +17,16 @@ import { hex } from './selection.js';
 /** Documents of one visitor: a replication keeps one on each side; a different filter is a different replication. */
 const MAX_DOCS = 32;
 
-/** Characters of all of a visitor's documents as JSON. CouchDB's replicator keeps 50 sessions in one, which makes 17 thousand. */
+/**
+ * Characters of all of a visitor's documents as JSON. CouchDB's replicator keeps 50 sessions in one, which makes 17
+ * thousand.
+ */
 const MAX_SIZE = 64 * 1024;
 
-/** Visitors remembered, so 64 MB at most, however many keys somebody makes. The first to come is the first to go, and loses nothing. */
+/**
+ * Visitors remembered, so 64 MB at most, however many keys somebody makes. The first to come is the first to go, and
+ * loses nothing.
+ */
 const MAX_GUESTS = 1000;
 
 /** Tries of a change that another tab gets in the way of. */
@@ -35,7 +41,10 @@ const GUEST = '_local/peerpouch-guest-';
 const shown = (entry) => ({ ...entry.doc, _id: entry.id, _rev: `0-${entry.n}` });
 
 export class GuestDocs {
-  /** @param {import('./documents.js').LocalDocuments} documents @param {string} visitor What the visitor and its policy are known by. */
+  /**
+   * @param {import('./documents.js').LocalDocuments} documents
+   * @param {string} visitor What the visitor and its policy are known by.
+   */
   constructor(documents, visitor) {
     this.documents = documents;
     this.guest = sha256(utf8(`peerpouch guest 1\0${visitor}`)).then((hash) => hex(hash).slice(0, 32));
@@ -50,7 +59,7 @@ export class GuestDocs {
 
   /** @returns {Promise<Record<string, any>[]>} */
   async all() {
-    const doc = await this.read(GUEST + await this.guest);
+    const doc = await this.read(GUEST + (await this.guest));
     return (doc?.docs ?? []).map(shown);
   }
 
@@ -58,7 +67,7 @@ export class GuestDocs {
   async put(doc) {
     const body = bodyOf(doc);
     let number = 0;
-    const isNew = await this.change(GUEST + await this.guest, 'docs', (/** @type {Entry[]} */ entries) => {
+    const isNew = await this.change(GUEST + (await this.guest), 'docs', (/** @type {Entry[]} */ entries) => {
       const old = entries.find((entry) => entry.id === doc._id);
       if ((old && `0-${old.n}`) !== doc._rev) throw new PeerPouchError('conflict', 'Document update conflict');
       number = doc._deleted ? 0 : (old?.n ?? 0) + 1;
@@ -93,7 +102,13 @@ export class GuestDocs {
     });
   }
 
-  /** Replace a list in a document; whether the document was made for it. @param {string} id @param {string} field @param {(list: any[]) => any[]} change */
+  /**
+   * Replace a list in a document; whether the document was made for it.
+   *
+   * @param {string} id
+   * @param {string} field
+   * @param {(list: any[]) => any[]} change
+   */
   async change(id, field, change) {
     for (let attempt = 1; ; attempt++) {
       const doc = await this.read(id);
@@ -110,7 +125,8 @@ export class GuestDocs {
 
 /** @param {Record<string, any>} doc */
 function bodyOf(doc) {
-  if (!isObject(doc) || doc._id.length === '_local/'.length) throw new PeerPouchError('illegal_docid', 'A _local document needs a name.');
+  if (!isObject(doc) || doc._id.length === '_local/'.length)
+    throw new PeerPouchError('illegal_docid', 'A _local document needs a name.');
   for (const name of Object.keys(doc)) {
     if (name.startsWith('_') && !['_id', '_rev', '_deleted', '_revisions'].includes(name)) {
       throw new PeerPouchError('doc_validation', `A _local document can't have the field ${name}.`);

@@ -1,10 +1,11 @@
 /**
- * A database as it looks through a selector: other documents are as if they were not there. {@link Selection} judges; what is then read
- * of the documents is judged once more, since it may have changed meanwhile.
+ * A database as it looks through a selector: other documents are as if they were not there. {@link Selection} judges;
+ * what is then read of the documents is judged once more, since it may have changed meanwhile.
  */
 
 import { PeerPouchError } from '../errors.js';
-import { PAGE, ancestry, checkRev, generation, inParts, refusal } from './documents.js';
+import { checkRev } from './checking.js';
+import { PAGE, ancestry, generation, inParts, refusal } from './documents.js';
 import { answers } from './selection.js';
 import { watch } from './watching.js';
 
@@ -16,7 +17,13 @@ const UNMATCHED = 'This document is not one of those that are shared with you.';
 /** @param {string} [reason] */
 const missing = (reason = 'missing') => new PeerPouchError('not_found', reason);
 
-/** Adds `_conflicts` and `_deleted_conflicts`, of what is visible. @param {Doc} doc @param {Doc[]} leaves @param {any} options */
+/**
+ * Adds `_conflicts` and `_deleted_conflicts`, of what is visible.
+ *
+ * @param {Doc} doc
+ * @param {Doc[]} leaves
+ * @param {any} options
+ */
 function withConflicts(doc, leaves, { conflicts, deleted_conflicts }) {
   const others = leaves.filter((leaf) => leaf._rev !== leaves[0]._rev);
   const live = others.filter((leaf) => !leaf._deleted).map((leaf) => leaf._rev);
@@ -32,7 +39,10 @@ function plain({ _revisions, ...doc }) {
 }
 
 export class LimitedDocuments {
-  /** @param {import('./documents.js').LocalDocuments} documents @param {import('./selection.js').Selection} selection */
+  /**
+   * @param {import('./documents.js').LocalDocuments} documents
+   * @param {import('./selection.js').Selection} selection
+   */
   constructor(documents, selection) {
     this.documents = documents;
     this.selection = selection;
@@ -42,7 +52,7 @@ export class LimitedDocuments {
     await this.selection.refresh();
     const { selection } = this;
     return {
-      ...await this.documents.info(),
+      ...(await this.documents.info()),
       doc_count: selection.live.length,
       doc_del_count: selection.deletions,
       update_seq: selection.formatSeq(selection.counter),
@@ -50,7 +60,12 @@ export class LimitedDocuments {
     };
   }
 
-  /** The visible leaves of a document, the winner first. Refresh before. @param {string} id @returns {Promise<Doc[]>} */
+  /**
+   * The visible leaves of a document, the winner first. Refresh before.
+   *
+   * @param {string} id
+   * @returns {Promise<Doc[]>}
+   */
   async leaves(id) {
     // A hidden document costs what an absent one does.
     if (!this.selection.members.has(id)) return [];
@@ -64,14 +79,21 @@ export class LimitedDocuments {
     const leaf = chosen(leaves, options.rev, options.latest);
     const doc = withConflicts(options.revs ? { ...leaf } : plain(leaf), leaves, options);
     if (options.revs_info) {
-      doc._revs_info = ancestry(leaf).map((rev, n) => (
-        { rev, status: n > 0 ? 'missing' : leaf._deleted ? 'deleted' : 'available' }));
+      doc._revs_info = ancestry(leaf).map((rev, n) => ({
+        rev,
+        status: n > 0 ? 'missing' : leaf._deleted ? 'deleted' : 'available',
+      }));
     }
     if (options.local_seq) doc._local_seq = this.selection.formatSeq(this.selection.members.get(id)?.n ?? 0);
     return doc;
   }
 
-  /** @param {string} id @param {string[] | 'all'} revs @param {{ latest?: boolean }} [options] @returns {Promise<import('./documents.js').RevisionResult[]>} */
+  /**
+   * @param {string} id
+   * @param {string[] | 'all'} revs
+   * @param {{ latest?: boolean }} [options]
+   * @returns {Promise<import('./documents.js').RevisionResult[]>}
+   */
   async openRevs(id, revs, { latest = false } = {}) {
     await this.selection.refresh();
     return this.cited(id, revs, latest);
@@ -90,7 +112,11 @@ export class LimitedDocuments {
     return [...found.values()];
   }
 
-  /** @param {import('./documents.js').RevisionRequest[]} requests @param {{ latest?: boolean }} options @returns {AsyncGenerator<import('./documents.js').RevisionResult[]>} */
+  /**
+   * @param {import('./documents.js').RevisionRequest[]} requests
+   * @param {{ latest?: boolean }} options
+   * @returns {AsyncGenerator<import('./documents.js').RevisionResult[]>}
+   */
   async *bulkGet(requests, { latest = false }) {
     await this.selection.refresh();
     yield* inParts(requests, async ({ id, rev, atts_since }) => {
@@ -163,7 +189,13 @@ export class LimitedDocuments {
         if (!winner) {
           if (keyed) rows.push({ key: id, error: 'not_found' });
         } else if (winner._deleted) {
-          if (keyed) rows.push({ id, key: id, value: { rev: winner._rev, deleted: true }, ...(options.include_docs ? { doc: null } : {}) });
+          if (keyed)
+            rows.push({
+              id,
+              key: id,
+              value: { rev: winner._rev, deleted: true },
+              ...(options.include_docs ? { doc: null } : {}),
+            });
         } else {
           const doc = options.include_docs ? { doc: withConflicts(plain(winner), leaves, options) } : {};
           rows.push({ id, key: id, value: { rev: winner._rev }, ...doc });
@@ -173,11 +205,19 @@ export class LimitedDocuments {
     }
   }
 
-  /** See {@link import('./documents.js').LocalDocuments.changes}. @param {any} options @returns {AsyncGenerator<import('./documents.js').Page>} */
+  /**
+   * See {@link import('./documents.js').LocalDocuments.changes}.
+   *
+   * @param {any} options
+   * @returns {AsyncGenerator<import('./documents.js').Page>}
+   */
   async *changes({ since, limit = Infinity, live = false, descending = false, signal, idle, ...options }) {
     if (options.filter || options.view) {
       // It would be given documents as they are, and by its parameters somebody could ask about what they can't see.
-      throw new PeerPouchError('forbidden', 'Only a part of this database is shared with you: filter it by ids or a selector.');
+      throw new PeerPouchError(
+        'forbidden',
+        'Only a part of this database is shared with you: filter it by ids or a selector.',
+      );
     }
     const { selection } = this;
     const watcher = live ? watch(this.documents.db) : null;
@@ -196,7 +236,7 @@ export class LimitedDocuments {
         }
         return;
       }
-      for (let told = false; !signal.aborted; ) {
+      for (let told = false; !signal.aborted;) {
         const rows = selection.after(at, PAGE);
         let results = await this.rows(rows, options);
         if (results.length >= limit) {
@@ -244,21 +284,25 @@ export class LimitedDocuments {
   }
 
   /**
-   * Writing: what is written matches, unless it is a deletion; the leaf that it extends is visible, and where it extends none of a
-   * document that is there, so is the winner; a stub stands for an attachment of a visible leaf.
+   * Writing: what is written matches, unless it is a deletion; the leaf that it extends is visible, and where it
+   * extends none of a document that is there, so is the winner; a stub stands for an attachment of a visible leaf.
    *
    * @param {any[]} docs Each id once.
    * @param {{ newEdits: boolean }} options
    */
   async bulkDocs(docs, { newEdits }) {
     await this.selection.refresh();
-    const refusals = await Promise.all(docs.map(async (doc) => {
-      const error = typeof doc?._id === 'string' ? await this.refusal(doc, newEdits) : unmatched(doc, this.selection);
-      return error && refusal(doc, newEdits, error);
-    }));
+    const refusals = await Promise.all(
+      docs.map(async (doc) => {
+        const error = typeof doc?._id === 'string' ? await this.refusal(doc, newEdits) : unmatched(doc, this.selection);
+        return error && refusal(doc, newEdits, error);
+      }),
+    );
     const passed = docs.filter((_, place) => !refusals[place]);
     const written = await this.documents.bulkDocs(passed, { newEdits });
-    const results = refusals.map((result) => result ?? /** @type {import('./documents.js').WriteResult} */ (written.shift()));
+    const results = refusals.map(
+      (result) => result ?? /** @type {import('./documents.js').WriteResult} */ (written.shift()),
+    );
     // Whoever deleted what nobody had seen shall see its own deletion, or it could never write that id again.
     const gone = docs.filter((doc, place) => doc?._deleted && 'ok' in results[place]).map((doc) => doc._id);
     if (gone.length) await this.selection.record(gone);
@@ -273,7 +317,10 @@ export class LimitedDocuments {
     for (const [name, entry] of Object.entries(doc._attachments ?? {})) {
       const here = visible.flatMap((leaf) => leaf._attachments?.[name] ?? []);
       if (entry?.data === undefined && !here.some(({ digest }) => digest === entry?.digest)) {
-        return new PeerPouchError('missing_stub', `There is no attachment ${JSON.stringify(name)} that the stub could stand for.`);
+        return new PeerPouchError(
+          'missing_stub',
+          `There is no attachment ${JSON.stringify(name)} that the stub could stand for.`,
+        );
       }
     }
     const shown = new Set(visible.map((leaf) => leaf._rev));
@@ -283,7 +330,8 @@ export class LimitedDocuments {
     } else if (leaves.length) {
       const path = new Set(ancestry(doc));
       const extended = leaves.filter((leaf) => path.has(leaf._rev));
-      if (!(extended.length ? extended : [leaves[0]]).every((leaf) => shown.has(leaf._rev))) return new PeerPouchError('forbidden', HIDDEN);
+      if (!(extended.length ? extended : [leaves[0]]).every((leaf) => shown.has(leaf._rev)))
+        return new PeerPouchError('forbidden', HIDDEN);
     }
     return unmatched(doc, this.selection);
   }

@@ -1,15 +1,16 @@
 /**
- * The documents of a database that a selector lets through, kept as an index beside them. The rules are those of Python's
- * access/selection.py:
+ * The documents of a database that a selector lets through, kept as an index beside them. The rules are those of
+ * Python's access/selection.py:
  *
  * - a leaf with content is visible if it matches the selector; a deleted leaf, stripped, if its document is a *member*;
  *   no revision that is not a leaf ever is;
- * - a document becomes a member when one of its leaves is found to match, and stays one for ever, so that whoever got it
+ * - a document becomes a member when one of its leaves is found to match, and stays one for ever, so that whoever got
+ * it
  *   gets its deletion too, and nobody else learns of it.
  *
- * Membership is stored before anything is served. What is visible is numbered by itself, 1, 2, 3 and so on, a new number
- * whenever the visible leaves of a document change: a visitor's sequences are these numbers, so neither they nor their
- * gaps tell of hidden writes.
+ * Membership is stored before anything is served. What is visible is numbered by itself, 1, 2, 3 and so on, a new
+ * number whenever the visible leaves of a document change: a visitor's sequences are these numbers, so neither they nor
+ * their gaps tell of hidden writes.
  *
  * It is stored as `_local` documents, which do not replicate. Each row of a chunk is `[id, number, leaves]`, later ones
  * supersede earlier ones, so a chunk that was written without its head (the tab was closed) does no harm:
@@ -73,8 +74,9 @@ export class Selection {
   constructor(documents, select) {
     this.documents = documents;
     this.test = compileSelector(select);
-    this.name = sha256(utf8(`peerpouch selection 1\0${ordered(select)}`))
-      .then((hash) => `_local/peerpouch-selection-${hex(hash).slice(0, 32)}`);
+    this.name = sha256(utf8(`peerpouch selection 1\0${ordered(select)}`)).then(
+      (hash) => `_local/peerpouch-selection-${hex(hash).slice(0, 32)}`,
+    );
     /** @type {Promise<unknown>} */
     this.tail = Promise.resolve();
     /** @type {Promise<void> | null} */
@@ -100,12 +102,20 @@ export class Selection {
     }
   }
 
-  /** The visible ones of a document's leaves, the winner first. @param {Doc[]} leaves @param {boolean} member @returns {Doc[]} */
+  /**
+   * The visible ones of a document's leaves, the winner first.
+   *
+   * @param {Doc[]} leaves
+   * @param {boolean} member
+   * @returns {Doc[]}
+   */
   visible(leaves, member) {
-    return leaves.flatMap((leaf) => {
-      if (!leaf._deleted) return this.matches(leaf) ? [leaf] : [];
-      return member ? [strip(leaf)] : [];
-    }).sort(byWinning);
+    return leaves
+      .flatMap((leaf) => {
+        if (!leaf._deleted) return this.matches(leaf) ? [leaf] : [];
+        return member ? [strip(leaf)] : [];
+      })
+      .sort(byWinning);
   }
 
   /** Take in everything that was written before this call. */
@@ -136,7 +146,13 @@ export class Selection {
       try {
         if (!this.loaded) await this.load();
         await this.catchUp();
-        await this.save(await this.judged(also.filter((id) => !this.members.has(id)), true), this.upto);
+        await this.save(
+          await this.judged(
+            also.filter((id) => !this.members.has(id)),
+            true,
+          ),
+          this.upto,
+        );
         return;
       } catch (error) {
         // What is in memory may be ahead of what is stored.
@@ -151,10 +167,11 @@ export class Selection {
     this.forget();
     const name = await this.name;
     const db = this.documents.db;
-    const read = (/** @type {string} */ id) => this.documents.get(id).catch((/** @type {PeerPouchError} */ error) => {
-      if (error.status === 404) return null;
-      throw error;
-    });
+    const read = (/** @type {string} */ id) =>
+      this.documents.get(id).catch((/** @type {PeerPouchError} */ error) => {
+        if (error.status === 404) return null;
+        throw error;
+      });
     const head = await read(name);
     if (head === null) {
       const epoch = hex(crypto.getRandomValues(new Uint8Array(8)));
@@ -184,7 +201,8 @@ export class Selection {
     this.rows++;
     this.sorted = null;
     // Superseded numbers take no more room than the others.
-    if (this.loaded && this.numbers.length > 2 * this.members.size + CHUNK) this.numbers = this.numbers.filter((row) => this.isCurrent(row));
+    if (this.loaded && this.numbers.length > 2 * this.members.size + CHUNK)
+      this.numbers = this.numbers.filter((row) => this.isCurrent(row));
   }
 
   /** @param {{ n: number, id: string }} row */
@@ -194,9 +212,15 @@ export class Selection {
 
   async catchUp() {
     for (;;) {
-      const { results, last_seq } = await this.documents.ask(() => this.documents.db.changes({
-        since: this.upto, style: 'all_docs', include_docs: true, limit: PAGE, return_docs: true,
-      }));
+      const { results, last_seq } = await this.documents.ask(() =>
+        this.documents.db.changes({
+          since: this.upto,
+          style: 'all_docs',
+          include_docs: true,
+          limit: PAGE,
+          return_docs: true,
+        }),
+      );
       if (results.length === 0) return;
       await this.save(await this.judged(results, false), last_seq);
       if (results.length < PAGE) return;
@@ -207,7 +231,8 @@ export class Selection {
    * The rows that change. Nothing of them is told to anybody until they are stored: a number that was told, and then
    * given to another change because the tab was closed in between, would make a visitor miss that one.
    *
-   * @param {any[]} changes Or ids. @param {boolean} also Whether they become members in any case. @returns {Promise<Row[]>}
+   * @param {any[]} changes Or ids. @param {boolean} also Whether they become members in any case. @returns
+   *   {Promise<Row[]>}
    */
   async judged(changes, also) {
     /** @type {Row[]} */
@@ -235,12 +260,16 @@ export class Selection {
       this.upto = upto;
       return;
     }
-    for (let at = 0; at < rows.length; ) {
+    for (let at = 0; at < rows.length;) {
       const room = CHUNK - this.chunk.rows.length;
       this.chunk.rows.push(...rows.slice(at, at + room));
       at += room;
       await put(this.chunk);
-      if (this.chunk.rows.length >= CHUNK) this.chunk = { _id: this.chunk._id.replace(/\d+$/, (/** @type {string} */ n) => String(Number(n) + 1)), rows: [] };
+      if (this.chunk.rows.length >= CHUNK)
+        this.chunk = {
+          _id: this.chunk._id.replace(/\d+$/, (/** @type {string} */ n) => String(Number(n) + 1)),
+          rows: [],
+        };
     }
     for (const [id, n, leaves] of rows) this.take(id, n, leaves);
     this.upto = this.head.upto = upto;
@@ -283,7 +312,12 @@ export class Selection {
     return `${number}-${this.origin}`;
   }
 
-  /** The number that a visitor's sequence stands for; one of another index, or of a lost future, starts over. @param {any} since @returns {number} */
+  /**
+   * The number that a visitor's sequence stands for; one of another index, or of a lost future, starts over.
+   *
+   * @param {any} since
+   * @returns {number}
+   */
   parseSeq(since) {
     if (since === 'now') return this.counter;
     const match = /^(\d{1,15})(?:-([0-9a-f]+))?$/.exec(String(since));
@@ -296,7 +330,7 @@ export class Selection {
   /** Current numbers after one, in their order. @param {number} number @param {number} most */
   after(number, most) {
     let low = 0;
-    for (let high = this.numbers.length; low < high; ) {
+    for (let high = this.numbers.length; low < high;) {
       const middle = (low + high) >> 1;
       if (this.numbers[middle].n > number) high = middle;
       else low = middle + 1;
@@ -310,7 +344,10 @@ export class Selection {
 
   /** Ids with a visible leaf that is not deleted, sorted. */
   get live() {
-    this.sorted ??= [...this.members].filter(([, { leaves }]) => leaves.startsWith('0')).map(([id]) => id).sort();
+    this.sorted ??= [...this.members]
+      .filter(([, { leaves }]) => leaves.startsWith('0'))
+      .map(([id]) => id)
+      .sort();
     return this.sorted;
   }
 }
@@ -318,7 +355,12 @@ export class Selection {
 /** @type {WeakMap<object, Map<string, Selection>>} */
 const selections = new WeakMap();
 
-/** What a selector lets through; one object for all visitors. @param {import('./documents.js').LocalDocuments} documents @param {Record<string, any>} select */
+/**
+ * What a selector lets through; one object for all visitors.
+ *
+ * @param {import('./documents.js').LocalDocuments} documents
+ * @param {Record<string, any>} select
+ */
 export function selectionOf(documents, select) {
   const known = selections.get(documents.db) ?? new Map();
   selections.set(documents.db, known);

@@ -2,9 +2,9 @@
  * Mango selectors, checked and compiled to functions: the same answers as Python's core/selector.py, by the same rules.
  *
  * Values compare across types in CouchDB's order (null, false, true, numbers, strings by UTF-16 code units, arrays,
- * objects), and `_id` by its code points. A condition on a field that is not there is false, whatever the condition. A negation moves inwards before
- * anything is matched, but not inside `$elemMatch`, `$allMatch` and `$keyMapMatch`. tests/vectors/selectors.json has
- * cases that both languages answer alike.
+ * objects), and `_id` by its code points. A condition on a field that is not there is false, whatever the condition. A
+ * negation moves inwards before anything is matched, but not inside `$elemMatch`, `$allMatch` and `$keyMapMatch`.
+ * tests/vectors/selectors.json has cases that both languages answer alike.
  */
 
 import { PeerPouchError } from '../errors.js';
@@ -20,7 +20,14 @@ const MAX_PATH = 500;
 /** @typedef {Record<string, any>} Json */
 
 const OPPOSITES = /** @type {Record<string, string>} */ ({
-  $lt: '$gte', $lte: '$gt', $gte: '$lt', $gt: '$lte', $eq: '$ne', $ne: '$eq', $in: '$nin', $nin: '$in',
+  $lt: '$gte',
+  $lte: '$gt',
+  $gte: '$lt',
+  $gt: '$lte',
+  $eq: '$ne',
+  $ne: '$eq',
+  $in: '$nin',
+  $nin: '$in',
 });
 const COMBINATIONS = new Set(['$and', '$or', '$nor']);
 const UNSUPPORTED = new Set(['$text', '$where', '$geoWithin', '$geoIntersects', '$near', '$nearSphere']);
@@ -81,7 +88,10 @@ export function compareIds(a, b) {
   return a.length - b.length;
 }
 
-/** @param {string} field @returns {string[]} The names in a path; a backslash makes a dot, a backslash or a `$` part of one. */
+/**
+ * @param {string} field
+ * @returns {string[]} The names in a path; a backslash makes a dot, a backslash or a `$` part of one.
+ */
 export function parsePath(field) {
   const path = [''];
   for (let at = 0; at < field.length; at++) {
@@ -137,7 +147,8 @@ const OPERANDS = {
   $all: array,
   $size: { accepts: (operand) => Number.isInteger(operand) && operand >= 0, expected: 'an integer, zero or more' },
   $mod: {
-    accepts: (operand) => Array.isArray(operand) && operand.length === 2 && operand.every(Number.isInteger) && operand[0] !== 0,
+    accepts: (operand) =>
+      Array.isArray(operand) && operand.length === 2 && operand.every(Number.isInteger) && operand[0] !== 0,
     expected: 'an array of a divisor, not zero, and a remainder, both integers',
   },
   $regex: string,
@@ -159,12 +170,17 @@ const TESTS = {
   $all: (operands) => {
     const tests = operands.map(TESTS.$eq);
     const whole = operands.length === 1 && Array.isArray(operands[0]) ? tests[0] : null;
-    return (value) => tests.length > 0 && Array.isArray(value)
-      && (whole?.(value) || tests.every((/** @type {Test} */ test) => value.some(test)));
+    return (value) =>
+      tests.length > 0 &&
+      Array.isArray(value) &&
+      (whole?.(value) || tests.every((/** @type {Test} */ test) => value.some(test)));
   },
   $type: (name) => (value) => kind(value) === name,
   $size: (size) => (value) => Array.isArray(value) && value.length === size,
-  $mod: ([divisor, remainder]) => (value) => Number.isInteger(value) && value % divisor === remainder,
+  $mod:
+    ([divisor, remainder]) =>
+    (value) =>
+      Number.isInteger(value) && value % divisor === remainder,
   $regex: (source) => {
     const matches = pattern(source);
     return (value) => {
@@ -188,7 +204,10 @@ const SUBSELECTORS = {
 
 /** @type {Record<string, (order: number) => boolean>} */
 const ORDERINGS = {
-  $lt: (order) => order < 0, $lte: (order) => order <= 0, $gt: (order) => order > 0, $gte: (order) => order >= 0,
+  $lt: (order) => order < 0,
+  $lte: (order) => order <= 0,
+  $gt: (order) => order > 0,
+  $gte: (order) => order >= 0,
 };
 
 /** @param {any[]} operands @returns {Test} */
@@ -224,9 +243,11 @@ class Parser {
     if (!isObject(value)) return this.condition('$eq', value, path, negated, depth);
     const names = Object.keys(value);
     if (names.length === 0) return path.length ? this.condition('$eq', value, path, negated, depth) : () => !negated;
-    const tests = names.map((name) => (name.startsWith('$')
-      ? this.operator(name, value[name], path, negated, depth)
-      : this.field(name, value[name], path, negated, depth)));
+    const tests = names.map((name) =>
+      name.startsWith('$')
+        ? this.operator(name, value[name], path, negated, depth)
+        : this.field(name, value[name], path, negated, depth),
+    );
     return negated ? anyOf(tests) : allOf(tests);
   }
 
@@ -236,7 +257,14 @@ class Parser {
     return this.selector(operand, [...path, ...parsePath(name)], negated, depth + 1);
   }
 
-  /** @param {string} name @param {any} operand @param {string[]} path @param {boolean} negated @param {number} depth @returns {Test} */
+  /**
+   * @param {string} name
+   * @param {any} operand
+   * @param {string[]} path
+   * @param {boolean} negated
+   * @param {number} depth
+   * @returns {Test}
+   */
   operator(name, operand, path, negated, depth) {
     if (COMBINATIONS.has(name)) return this.combination(name, operand, path, negated, depth);
     if (name !== '$not') return this.condition(name, operand, path, negated, depth);
@@ -246,7 +274,14 @@ class Parser {
     return (value) => !inner(value);
   }
 
-  /** @param {string} name @param {any} operand @param {string[]} path @param {boolean} negated @param {number} depth @returns {Test} */
+  /**
+   * @param {string} name
+   * @param {any} operand
+   * @param {string[]} path
+   * @param {boolean} negated
+   * @param {number} depth
+   * @returns {Test}
+   */
   combination(name, operand, path, negated, depth) {
     if (!Array.isArray(operand)) badOperand(name, operand, 'an array of selectors');
     if (operand.length === 0) return () => true;
@@ -260,7 +295,14 @@ class Parser {
     return (name === '$and') !== inward ? allOf(tests) : anyOf(tests);
   }
 
-  /** @param {string} name @param {any} operand @param {string[]} path @param {boolean} negated @param {number} depth @returns {Test} */
+  /**
+   * @param {string} name
+   * @param {any} operand
+   * @param {string[]} path
+   * @param {boolean} negated
+   * @param {number} depth
+   * @returns {Test}
+   */
   condition(name, operand, path, negated, depth) {
     if (UNSUPPORTED.has(name)) refuse(`Unsupported operator: ${name}`);
     if (!Object.hasOwn(OPERANDS, name)) refuse(`Invalid operator: ${name}`);
@@ -316,7 +358,8 @@ function badOperand(name, operand, expected) {
 
 /**
  * @param {unknown} selector A Mango selector.
- * @returns {(doc: Json) => boolean} Whether a document matches. It throws `invalid_selector` for a regular expression that is
+ * @returns {(doc: Json) => boolean} Whether a document matches. It throws `invalid_selector` for a regular expression
+ *   that is
  *   too costly for a text.
  * @throws {PeerPouchError} `invalid_selector`, naming the operator or field that is wrong.
  */
@@ -353,7 +396,13 @@ export function compileFields(fields) {
   };
 }
 
-/** Also for `__proto__`, which assigning would not make a field. @param {Json} target @param {string} name @param {any} value */
+/**
+ * Also for `__proto__`, which assigning would not make a field.
+ *
+ * @param {Json} target
+ * @param {string} name
+ * @param {any} value
+ */
 function set(target, name, value) {
   Object.defineProperty(target, name, { value, writable: true, enumerable: true, configurable: true });
   return value;

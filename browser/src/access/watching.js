@@ -1,6 +1,6 @@
 /**
- * Waiting for a database to change: one live feed of PouchDB's for all who wait, which says only that there is something
- * new. What it is, everybody reads by himself, in pages, so nothing piles up for a slow reader.
+ * Waiting for a database to change: one live feed of PouchDB's for all who wait, which says only that there is
+ * something new. What it is, everybody reads by himself, in pages, so nothing piles up for a slow reader.
  */
 
 import { PeerPouchError } from '../errors.js';
@@ -77,8 +77,8 @@ class Watcher {
   }
 
   /**
-   * Waits for a change after `seen`, a {@link count} of before. `false`: it is time for a heartbeat, or for the end, or the
-   * signal was aborted.
+   * Waits for a change after `seen`, a {@link count} of before. `false`: it is time for a heartbeat, or for the end, or
+   * the signal was aborted.
    *
    * @param {number} seen @param {Idle} idle @param {AbortSignal} signal @returns {Promise<boolean>}
    */

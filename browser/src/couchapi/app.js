@@ -1,8 +1,10 @@
 /**
- * CouchDB's HTTP API over a local PouchDB, for one visitor: everything that a replicator and a reader need, behind the access gate. A
- * peer's requests come over the data channel; the first segment of a path is already gone, so `/` is the database.
+ * CouchDB's HTTP API over a local PouchDB, for one visitor: everything that a replicator and a reader need, behind the
+ * access gate. A peer's requests come over the data channel; the first segment of a path is already gone, so `/` is the
+ * database.
  *
- * Administration is not here at all: `_security`, `_purge`, `_compact`, indexes and design documents are the page's own.
+ * Administration is not here at all: `_security`, `_purge`, `_compact`, indexes and design documents are the page's
+ * own.
  */
 
 import { GatedDatabase } from '../access/gate.js';
@@ -23,8 +25,14 @@ import { errorResponse, jsonResponse } from './responses.js';
 /** @param {Request} request */
 async function info({ database, context }) {
   return jsonResponse({
-    db_name: context.name, ...await database.info(), compact_running: false, purge_seq: 0,
-    instance_start_time: '0', sizes: { file: 0, active: 0, external: 0 }, props: {}, cluster: { q: 1, n: 1, w: 1, r: 1 },
+    db_name: context.name,
+    ...(await database.info()),
+    compact_running: false,
+    purge_seq: 0,
+    instance_start_time: '0',
+    sizes: { file: 0, active: 0, external: 0 },
+    props: {},
+    cluster: { q: 1, n: 1, w: 1, r: 1 },
   });
 }
 
@@ -45,7 +53,12 @@ async function revsLimit({ database }) {
 
 /** @type {Record<string, Record<string, Handler>>} Paths whose first segment says what they are. */
 const SPECIAL = {
-  '': { GET: info, POST: documents.post, PUT: async () => refuse('The database is there.', 'file_exists'), DELETE: forbidden },
+  '': {
+    GET: info,
+    POST: documents.post,
+    PUT: async () => refuse('The database is there.', 'file_exists'),
+    DELETE: forbidden,
+  },
   _changes: { GET: changes, POST: changes },
   _bulk_docs: { POST: bulkDocs },
   _bulk_get: { POST: bulkGet },
@@ -69,7 +82,12 @@ const DOCUMENT = { GET: documents.get, PUT: documents.put, DELETE: documents.rem
 const ATTACHMENT = { GET: attachments.get, PUT: attachments.put, DELETE: attachments.remove };
 const VIEW = { GET: listing.view, POST: listing.view };
 
-/** The handlers of a path, by method; sets the request's variables. @param {Request} request @returns {Record<string, Handler>} */
+/**
+ * The handlers of a path, by method; sets the request's variables.
+ *
+ * @param {Request} request
+ * @returns {Record<string, Handler>}
+ */
 function route(request) {
   const [first = '', second, ...rest] = request.segments;
   if (first === '_design' || first === '_local') {
@@ -83,7 +101,9 @@ function route(request) {
   }
   if (Object.hasOwn(SPECIAL, first)) {
     // Below an index is what deletes one; below anything else there is nothing.
-    return second === undefined || first === '_index' || first === '_compact' ? SPECIAL[first] : refuse('missing', 'not_found');
+    return second === undefined || first === '_index' || first === '_compact'
+      ? SPECIAL[first]
+      : refuse('missing', 'not_found');
   }
   if (first.startsWith('_')) return refuse('missing', 'not_found');
   request.values = { doc: first, attachment: [second, ...rest].join('/') };
@@ -101,10 +121,12 @@ async function respond(request) {
 
 /**
  * @param {any} db The page's PouchDB.
- * @param {{ access?: import('../access/access.js').Access | string | import('../access/access.js').AccessOptions, peer?: any,
+ * @param {{ access?: import('../access/access.js').Access | string | import('../access/access.js').AccessOptions,
+ *   peer?: any,
  *   name?: string, clock?: import('../access/watching.js').Clock }} [options] `peer`: who visits, with its `key`, under
  *   which its checkpoints are kept, whatever its session. `name`: what it knows the database by.
- * @returns {{ handler: (request: import('./requests.js').RequestLike) => Promise<Response>, revoke: (reason?: string) => void }}
+ * @returns {{ handler: (request: import('./requests.js').RequestLike) => Promise<Response>, revoke: (reason?: string)
+ *   => void }}
  * @throws {PeerPouchError} For a malformed access.
  */
 export function createApp(db, { access, peer, name = 'share', clock = systemClock } = {}) {

@@ -8,15 +8,16 @@ import { etag } from './responses.js';
 /** @typedef {import('./requests.js').Request} Request */
 
 /**
- * The bytes that a Range header asks for: first, and one past the last (RFC 9110, section 14.1.2). `null` when it is to be
- * ignored, `undefined` when no byte of it exists.
+ * The bytes that a Range header asks for: first, and one past the last (RFC 9110, section 14.1.2). `null` when it is to
+ * be ignored, `undefined` when no byte of it exists.
  *
  * @param {string | null} value @param {number} length @returns {[number, number] | null | undefined}
  */
 export function parseRange(value, length) {
   const match = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(value?.replace(/\s/g, '') ?? '');
   if (match === null || (match[1] === '' && match[2] === '')) return null;
-  if (match[1] === '') return Number(match[2]) === 0 || length === 0 ? undefined : [Math.max(0, length - Number(match[2])), length];
+  if (match[1] === '')
+    return Number(match[2]) === 0 || length === 0 ? undefined : [Math.max(0, length - Number(match[2])), length];
   const start = Number(match[1]);
   const end = match[2] === '' ? length : Math.min(Number(match[2]) + 1, length);
   return start >= length || end <= start ? undefined : [start, end];
@@ -25,7 +26,11 @@ export function parseRange(value, length) {
 /** @param {Request} request */
 export async function get(request) {
   const { params, database, values } = request;
-  const { blob, content_type, digest, length } = await database.attachment(documentId(request), values.attachment, params.text('rev'));
+  const { blob, content_type, digest, length } = await database.attachment(
+    documentId(request),
+    values.attachment,
+    params.text('rev'),
+  );
   const tag = digest.replace(/^md5-/, '');
   /** @type {Record<string, string>} */
   const headers = {
@@ -40,10 +45,13 @@ export async function get(request) {
   if (isKnown(request, tag)) return new Response(null, { status: 304, headers });
   // With another entity than the client has begun to fetch, it gets all of it (RFC 9110, section 13.1.5).
   const condition = request.header('if-range');
-  const span = condition === null || condition.trim() === `"${tag}"` ? parseRange(request.header('range'), length) : null;
+  const span =
+    condition === null || condition.trim() === `"${tag}"` ? parseRange(request.header('range'), length) : null;
   if (span === undefined) {
-    return Response.json({ error: 'requested_range_not_satisfiable', reason: 'Requested range not satisfiable' },
-      { status: 416, headers: { 'content-range': `bytes */${length}` } });
+    return Response.json(
+      { error: 'requested_range_not_satisfiable', reason: 'Requested range not satisfiable' },
+      { status: 416, headers: { 'content-range': `bytes */${length}` } },
+    );
   }
   const [start, end] = span ?? [0, length];
   headers['content-length'] = String(end - start);
@@ -55,20 +63,23 @@ export async function get(request) {
 /** Content, which breaks off when the visit ends. @param {Blob} blob @param {() => void} check */
 function checked(blob, check) {
   const reader = blob.stream().getReader();
-  return new ReadableStream({
-    async pull(controller) {
-      try {
-        check();
-        const { done, value } = await reader.read();
-        if (done) controller.close();
-        else controller.enqueue(value);
-      } catch (error) {
-        controller.error(error);
-        await reader.cancel();
-      }
+  return new ReadableStream(
+    {
+      async pull(controller) {
+        try {
+          check();
+          const { done, value } = await reader.read();
+          if (done) controller.close();
+          else controller.enqueue(value);
+        } catch (error) {
+          controller.error(error);
+          await reader.cancel();
+        }
+      },
+      cancel: (reason) => reader.cancel(reason),
     },
-    cancel: (reason) => reader.cancel(reason),
-  }, { highWaterMark: 0 });
+    { highWaterMark: 0 },
+  );
 }
 
 /** Add or replace an attachment; the body is its content. @param {Request} request */
@@ -85,7 +96,13 @@ export async function put(request) {
   return created(await write(request, { ...doc, _attachments: { ...doc._attachments, [values.attachment]: entry } }));
 }
 
-/** The document that a write of an attachment extends. @param {Request} request @param {string} id @returns {Promise<Record<string, any>>} */
+/**
+ * The document that a write of an attachment extends.
+ *
+ * @param {Request} request
+ * @param {string} id
+ * @returns {Promise<Record<string, any>>}
+ */
 async function parent(request, id) {
   const rev = revision(request);
   try {

@@ -1,6 +1,6 @@
 /** Handlers of many documents at once: `_bulk_docs`, `_bulk_get`, `_revs_diff`. */
 
-import { checkRev } from '../access/documents.js';
+import { checkRev } from '../access/checking.js';
 import { isObject } from '../access/selector.js';
 import { withoutHistory } from './documents.js';
 import { refuse } from './requests.js';
@@ -8,7 +8,11 @@ import { errorFields, jsonResponse, streamResponse, told } from './responses.js'
 
 /** @typedef {import('./requests.js').Request} Request */
 
-/** `POST /_bulk_docs`: a row per document; with `new_edits: false` only for those that failed. @param {Request} request */
+/**
+ * `POST /_bulk_docs`: a row per document; with `new_edits: false` only for those that failed.
+ *
+ * @param {Request} request
+ */
 export async function bulkDocs(request) {
   const { docs, new_edits: newEdits = true } = await request.object();
   if (!Array.isArray(docs)) refuse('POST body must include `docs` parameter, an array.');
@@ -23,8 +27,13 @@ export async function bulkDocs(request) {
 function revisionRequest(entry) {
   if (!isObject(entry) || typeof entry.id !== 'string') return refuse('document id missed');
   const { id, rev, atts_since } = entry;
-  if (atts_since !== undefined && atts_since !== null && !Array.isArray(atts_since)) refuse('`atts_since` must be an array of revisions');
-  return { id, rev: rev === undefined || rev === null ? undefined : checkRev(rev), atts_since: atts_since?.map(checkRev) };
+  if (atts_since !== undefined && atts_since !== null && !Array.isArray(atts_since))
+    refuse('`atts_since` must be an array of revisions');
+  return {
+    id,
+    rev: rev === undefined || rev === null ? undefined : checkRev(rev),
+    atts_since: atts_since?.map(checkRev),
+  };
 }
 
 /** @param {Request} request */
@@ -70,5 +79,7 @@ export async function revsDiff(request) {
 /** @param {Request} request */
 export async function missingRevs(request) {
   const diff = await request.database.revsDiff(await revisionLists(request));
-  return jsonResponse({ missing_revs: Object.fromEntries(Object.entries(diff).map(([id, { missing }]) => [id, missing])) });
+  return jsonResponse({
+    missing_revs: Object.fromEntries(Object.entries(diff).map(([id, { missing }]) => [id, missing])),
+  });
 }

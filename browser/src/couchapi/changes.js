@@ -9,12 +9,19 @@ import { errorFields, streamResponse, told } from './responses.js';
 /** @typedef {import('./requests.js').Request} Request */
 /** @typedef {import('../access/documents.js').Page} Page */
 
-/** Milliseconds after which an idle feed without heartbeats ends, and between heartbeats for which no number was named: CouchDB's. */
+/**
+ * Milliseconds after which an idle feed without heartbeats ends, and between heartbeats for which no number was named:
+ * CouchDB's.
+ */
 const TIMEOUT = 60_000;
 
 const FEEDS = ['normal', 'longpoll', 'continuous', 'live', 'eventsource'];
 
-/** A sequence as text or number; clients that take it for JSON send it back with its quotes. @param {import('./requests.js').Params} params */
+/**
+ * A sequence as text or number; clients that take it for JSON send it back with its quotes.
+ *
+ * @param {import('./requests.js').Params} params
+ */
 function sinceOf(params) {
   const value = params.raw('since') ?? 0;
   const text = String(value).replace(/^"(.*)"$/s, '$1');
@@ -32,7 +39,8 @@ function heartbeatOf(params) {
 function filterOf(params) {
   const filter = params.text('filter');
   if (filter === undefined) return {};
-  if (filter === '_doc_ids') return { doc_ids: params.strings('doc_ids') ?? refuse('`doc_ids` filter parameter is not a list.') };
+  if (filter === '_doc_ids')
+    return { doc_ids: params.strings('doc_ids') ?? refuse('`doc_ids` filter parameter is not a list.') };
   if (filter === '_selector') return { matches: compileSelector(params.json('selector')) };
   if (filter === '_design') return { matches: (/** @type {any} */ doc) => doc._id.startsWith('_design/') };
   if (filter === '_view') return { filter, view: params.text('view') };
@@ -42,14 +50,15 @@ function filterOf(params) {
 
 /** @param {Request} request */
 export async function changes(request) {
-  const params = request.method === 'POST' ? request.params.withBody(await request.object({ required: false })) : request.params;
+  const params =
+    request.method === 'POST' ? request.params.withBody(await request.object({ required: false })) : request.params;
   const feed = params.text('feed') ?? 'normal';
   if (!FEEDS.includes(feed)) refuse('Supported `feed` types: normal, continuous, live, longpoll, eventsource');
   const style = params.text('style') ?? 'main_only';
   if (style !== 'main_only' && style !== 'all_docs') refuse('`style` must be main_only or all_docs');
   const limit = params.integer('limit');
   const heartbeat = heartbeatOf(params);
-  const timeout = heartbeat ? undefined : params.integer('timeout') ?? TIMEOUT;
+  const timeout = heartbeat ? undefined : (params.integer('timeout') ?? TIMEOUT);
   const abort = new AbortController();
   const stop = () => abort.abort();
   request.signal.addEventListener('abort', stop, { once: true });
@@ -75,11 +84,22 @@ export async function changes(request) {
     // What is wrong with the request shows at the first page, and has a status.
     const first = live ? null : await pages.next();
     const all = first === null ? pages : again(first, pages);
-    const pieces = feed === 'normal' ? told(results(all, asked.since))
-      : feed === 'longpoll' ? told(longpoll(all, asked.since, open))
-        : feed === 'eventsource' ? events(all) : lines(all, asked.since);
-    const headers = { 'content-type': feed === 'eventsource' ? 'text/event-stream' : 'application/json', 'cache-control': 'no-cache' };
-    return streamResponse(freed(pieces, () => request.signal.removeEventListener('abort', stop)), { abort, headers });
+    const pieces =
+      feed === 'normal'
+        ? told(results(all, asked.since))
+        : feed === 'longpoll'
+          ? told(longpoll(all, asked.since, open))
+          : feed === 'eventsource'
+            ? events(all)
+            : lines(all, asked.since);
+    const headers = {
+      'content-type': feed === 'eventsource' ? 'text/event-stream' : 'application/json',
+      'cache-control': 'no-cache',
+    };
+    return streamResponse(
+      freed(pieces, () => request.signal.removeEventListener('abort', stop)),
+      { abort, headers },
+    );
   } catch (error) {
     stop();
     await pages.return(undefined);
@@ -137,7 +157,13 @@ async function* results(pages, since) {
 /** @param {{ last_seq: any, pending: number }} last */
 const end = (last) => `\n],\n${JSON.stringify(last).slice(1)}\n`;
 
-/** What there is; if there is nothing, what comes next, after line breaks as heartbeats. @param {AsyncGenerator<Page>} pages @param {any} since @param {(more: any) => AsyncGenerator<Page>} open */
+/**
+ * What there is; if there is nothing, what comes next, after line breaks as heartbeats.
+ *
+ * @param {AsyncGenerator<Page>} pages
+ * @param {any} since
+ * @param {(more: any) => AsyncGenerator<Page>} open
+ */
 async function* longpoll(pages, since, open) {
   yield '{"results":[\n';
   let separator = '';
@@ -148,7 +174,11 @@ async function* longpoll(pages, since, open) {
     last = { last_seq, pending };
   }
   if (separator === '') {
-    for await (const { results: rows, last_seq, pending } of open({ since: last.last_seq, live: true, descending: false })) {
+    for await (const { results: rows, last_seq, pending } of open({
+      since: last.last_seq,
+      live: true,
+      descending: false,
+    })) {
       last = { last_seq, pending };
       if (rows.length) {
         yield encode(rows);
@@ -161,7 +191,12 @@ async function* longpoll(pages, since, open) {
   yield end(last);
 }
 
-/** A row to a line, an empty line as heartbeat, and the last sequence, or the error, in the last line. @param {AsyncGenerator<Page>} pages @param {any} since */
+/**
+ * A row to a line, an empty line as heartbeat, and the last sequence, or the error, in the last line.
+ *
+ * @param {AsyncGenerator<Page>} pages
+ * @param {any} since
+ */
 async function* lines(pages, since) {
   try {
     for await (const { results: rows, last_seq } of pages) {
@@ -180,7 +215,10 @@ async function* lines(pages, since) {
 async function* events(pages) {
   yield '\n';
   for await (const { results: rows } of pages) {
-    yield rows.map((row) => `data: ${JSON.stringify(row)}\nid: ${JSON.stringify(row.seq)}\n\n`).join('') || 'event: heartbeat\ndata: \n\n';
+    yield (
+      rows.map((row) => `data: ${JSON.stringify(row)}\nid: ${JSON.stringify(row.seq)}\n\n`).join('') ||
+      'event: heartbeat\ndata: \n\n'
+    );
     yield '';
   }
 }

@@ -1,6 +1,6 @@
 /** Handlers of one document: GET with every option, PUT, DELETE. */
 
-import { checkRev } from '../access/documents.js';
+import { checkRev } from '../access/checking.js';
 import { isObject } from '../access/selector.js';
 import { readRelated } from './multipart.js';
 import { refuse } from './requests.js';
@@ -22,18 +22,27 @@ export function created({ id, rev }, status = 201) {
   return jsonResponse({ ok: true, id, rev }, { status, headers: etag(rev) });
 }
 
-/** The revision that a write extends, from the query or the If-Match header. @param {Request} request @returns {string | undefined} */
+/**
+ * The revision that a write extends, from the query or the If-Match header.
+ *
+ * @param {Request} request
+ * @returns {string | undefined}
+ */
 export function revision(request) {
   const asked = request.params.text('rev');
   const matched = request.header('if-match')?.trim().replace(/^W\//, '').replace(/^"|"$/g, '');
-  if (matched !== undefined && asked !== undefined && asked !== matched) refuse('Document rev and etag have different values.');
+  if (matched !== undefined && asked !== undefined && asked !== matched)
+    refuse('Document rev and etag have different values.');
   const rev = matched ?? asked;
   return rev === undefined ? undefined : checkRev(rev);
 }
 
 /** Whether the client knows this already. @param {Request} request @param {string} tag */
 export function isKnown(request, tag) {
-  const known = request.header('if-none-match')?.split(',').map((item) => item.trim().replace(/^W\//, ''));
+  const known = request
+    .header('if-none-match')
+    ?.split(',')
+    .map((item) => item.trim().replace(/^W\//, ''));
   return known?.some((item) => item === `"${tag}"` || item === '*') ?? false;
 }
 
@@ -55,7 +64,10 @@ export async function get(request) {
   const rev = params.text('rev');
   const revs = params.boolean('revs');
   const doc = await database.get(id, {
-    rev: rev === undefined ? undefined : checkRev(rev), revs: revs || since !== undefined, latest: params.boolean('latest'), ...telling,
+    rev: rev === undefined ? undefined : checkRev(rev),
+    revs: revs || since !== undefined,
+    latest: params.boolean('latest'),
+    ...telling,
   });
   /** @type {Record<string, string>} */
   const headers = Object.values(telling).some(Boolean) ? {} : etag(doc._rev);
@@ -64,7 +76,13 @@ export async function get(request) {
   return jsonResponse(revs ? shown : withoutHistory(shown), { headers });
 }
 
-/** A document with its attachments inline where that was asked for. @param {Request} request @param {Doc} doc @param {string[]} [since] */
+/**
+ * A document with its attachments inline where that was asked for.
+ *
+ * @param {Request} request
+ * @param {Doc} doc
+ * @param {string[]} [since]
+ */
 async function withAttachments({ params, database }, doc, since) {
   return params.boolean('attachments') || since !== undefined ? database.inlined(doc, since) : doc;
 }
@@ -78,7 +96,7 @@ export function withoutHistory({ _revisions, ...doc }) {
 async function openRevs(request, id) {
   const { params, database } = request;
   const all = params.text('open_revs') === 'all';
-  const wanted = all ? 'all' : revisions(request, 'open_revs') ?? [];
+  const wanted = all ? 'all' : (revisions(request, 'open_revs') ?? []);
   const since = revisions(request, 'atts_since');
   const results = await database.openRevs(id, wanted, { latest: params.boolean('latest') });
   if (all && results.length === 0) refuse('missing', 'not_found');

@@ -1,4 +1,6 @@
-/** Handlers of listings and queries: `_all_docs`, `_design_docs`, `_local_docs`, `_find`, `_explain`, `_index`, views. */
+/**
+ * Handlers of listings and queries: `_all_docs`, `_design_docs`, `_local_docs`, `_find`, `_explain`, `_index`, views.
+ */
 
 import { compileSelector } from '../access/selector.js';
 import { refuse } from './requests.js';
@@ -12,7 +14,9 @@ const DEFAULT_LIMIT = 25;
 
 /** The options of a listing or a view: the query's, and those of a POST's body. @param {Request} request */
 async function paramsOf(request) {
-  return request.method === 'POST' ? request.params.withBody(await request.object({ required: false })) : request.params;
+  return request.method === 'POST'
+    ? request.params.withBody(await request.object({ required: false }))
+    : request.params;
 }
 
 /** The value of a parameter with two spellings. @param {Params} params @param {string[]} names */
@@ -24,7 +28,12 @@ function either(params, names) {
 const START = ['startkey', 'start_key'];
 const END = ['endkey', 'end_key'];
 
-/** What of ids is asked for. Any value that is not a string sorts before all ids, but objects and arrays after. @param {Params} params @returns {Record<string, any>} */
+/**
+ * What of ids is asked for. Any value that is not a string sorts before all ids, but objects and arrays after.
+ *
+ * @param {Params} params
+ * @returns {Record<string, any>}
+ */
 function rangeOf(params) {
   if (params.has('key')) {
     const key = params.json('key');
@@ -33,7 +42,10 @@ function rangeOf(params) {
   const descending = params.boolean('descending');
   /** @type {Record<string, any>} */
   const range = { inclusive_end: params.boolean('inclusive_end', true) };
-  for (const [names, isLowest] of /** @type {[string[], boolean][]} */ ([[START, !descending], [END, descending]])) {
+  for (const [names, isLowest] of /** @type {[string[], boolean][]} */ ([
+    [START, !descending],
+    [END, descending],
+  ])) {
     const key = either(params, names);
     if (typeof key === 'string') range[names[0]] = key;
     else if (key !== undefined && (typeof key === 'object' && key !== null) === isLowest) range.limit = 0;
@@ -44,9 +56,15 @@ function rangeOf(params) {
 /** @param {Params} params @returns {Record<string, any>} */
 function optionsOf(params) {
   const keys = params.strings('keys');
-  if (keys && ['key', ...START, ...END].some((name) => params.has(name))) refuse('`keys` is incompatible with `key`, `start_key` and `end_key`', 'query_parse_error');
+  if (keys && ['key', ...START, ...END].some((name) => params.has(name)))
+    refuse('`keys` is incompatible with `key`, `start_key` and `end_key`', 'query_parse_error');
   const flags = ['descending', 'include_docs', 'conflicts', 'update_seq'].map((name) => [name, params.boolean(name)]);
-  return { skip: params.integer('skip') ?? 0, limit: params.integer('limit'), ...Object.fromEntries(flags), ...(keys ? { keys } : rangeOf(params)) };
+  return {
+    skip: params.integer('skip') ?? 0,
+    limit: params.integer('limit'),
+    ...Object.fromEntries(flags),
+    ...(keys ? { keys } : rangeOf(params)),
+  };
 }
 
 /** @param {Request} request */
@@ -98,7 +116,12 @@ async function* rowsOf(head, pages) {
 export async function localDocs(request) {
   const params = await paramsOf(request);
   const docs = await request.database.locals();
-  const rows = docs.map((doc) => ({ id: doc._id, key: doc._id, value: { rev: doc._rev }, ...(params.boolean('include_docs') ? { doc } : {}) }));
+  const rows = docs.map((doc) => ({
+    id: doc._id,
+    key: doc._id,
+    value: { rev: doc._rev },
+    ...(params.boolean('include_docs') ? { doc } : {}),
+  }));
   return jsonResponse({ total_rows: rows.length, offset: 0, rows: rows.sort((a, b) => (a.id < b.id ? -1 : 1)) });
 }
 
@@ -110,8 +133,12 @@ async function queryOf(request) {
   compileSelector(body.selector);
   const fields = body.fields === 'all_fields' ? undefined : params.strings('fields');
   return {
-    selector: body.selector, fields, sort: body.sort, bookmark: body.bookmark,
-    limit: params.integer('limit') ?? DEFAULT_LIMIT, skip: params.integer('skip') ?? 0,
+    selector: body.selector,
+    fields,
+    sort: body.sort,
+    bookmark: body.bookmark,
+    limit: params.integer('limit') ?? DEFAULT_LIMIT,
+    skip: params.integer('skip') ?? 0,
   };
 }
 

@@ -87,7 +87,8 @@ export async function readRelated(request) {
   const source = parts(request.chunks({ decode: false }), match[1] ?? match[2]);
   const first = await source.next();
   if (first.done) return refuse('The multipart body has no document.');
-  if (first.value.blob.size > MAX_JSON) refuse(`The document is larger than the limit of ${MAX_JSON} bytes.`, 'too_large');
+  if (first.value.blob.size > MAX_JSON)
+    refuse(`The document is larger than the limit of ${MAX_JSON} bytes.`, 'too_large');
   let doc;
   try {
     doc = JSON.parse(await first.value.blob.text());
@@ -111,12 +112,16 @@ export async function readRelated(request) {
 async function attachment(name, entry, { head, blob }) {
   const file = /^content-disposition:[^\r\n]*filename="([^"\\%]*)"/im.exec(head)?.[1];
   // Parts go by their order. A file name, where there is one, must not contradict it.
-  if (file !== undefined && file !== name) refuse(`The part of the attachment ${JSON.stringify(name)} is out of order.`);
+  if (file !== undefined && file !== name)
+    refuse(`The part of the attachment ${JSON.stringify(name)} is out of order.`);
   const expected = entry.encoding ? entry.encoded_length : entry.length;
   if (expected !== undefined && expected !== blob.size) {
     refuse(`The attachment ${JSON.stringify(name)} has ${blob.size} bytes, and not ${expected} as it says.`);
   }
-  return { content_type: entry.content_type, data: await toPouch(entry.encoding === 'gzip' ? await unzipped(blob) : blob, entry.content_type) };
+  return {
+    content_type: entry.content_type,
+    data: await toPouch(entry.encoding === 'gzip' ? await unzipped(blob) : blob, entry.content_type),
+  };
 }
 
 /** PouchDB stores what the content is, not how it was encoded. @param {Blob} blob */
@@ -128,7 +133,13 @@ export async function unzipped(blob) {
   }
 }
 
-/** Content as PouchDB takes it: a Blob in browsers, a Buffer in Node. @param {Blob} blob @param {string} [type] @returns {Promise<any>} */
+/**
+ * Content as PouchDB takes it: a Blob in browsers, a Buffer in Node.
+ *
+ * @param {Blob} blob
+ * @param {string} [type]
+ * @returns {Promise<any>}
+ */
 export async function toPouch(blob, type) {
   const { Buffer } = /** @type {any} */ (globalThis);
   return Buffer ? Buffer.from(await blob.arrayBuffer()) : blob.slice(0, blob.size, type);

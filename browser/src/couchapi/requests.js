@@ -14,7 +14,10 @@ import { isObject } from '../access/selector.js';
  * @property {AbortSignal} [signal] Aborted when the peer wants no answer any more.
  */
 
-/** Bytes of a JSON body, decompressed: PouchDB sends attachments as base64 inside `_bulk_docs`, 100 documents of 1 MB fit. */
+/**
+ * Bytes of a JSON body, decompressed: PouchDB sends attachments as base64 inside `_bulk_docs`, 100 documents of 1 MB
+ * fit.
+ */
 export const MAX_JSON = 128 * 1024 * 1024;
 
 /** Bytes of a body with attachments, which a page must hold in memory until PouchDB has them. */
@@ -116,14 +119,21 @@ export class Request {
     this.context = context;
     this.method = raw.method.toUpperCase();
     const [path, query = ''] = raw.url.replace(/^[a-z]+:\/\/[^/]*/, '').split(/\?(.*)/s);
-    if (query.length > MAX_QUERY) refuse('The query string is too long; send the parameters in the body of a POST.', 'too_large');
+    if (query.length > MAX_QUERY)
+      refuse('The query string is too long; send the parameters in the body of a POST.', 'too_large');
     // Split before it is decoded, since an id may contain an encoded slash.
-    this.segments = path.split('/').filter((part) => part !== '').map(decoded);
+    this.segments = path
+      .split('/')
+      .filter((part) => part !== '')
+      .map(decoded);
     const first = /^(_design|_local)\/(.+)$/s.exec(this.segments[0] ?? '');
     if (first) this.segments.splice(0, 1, first[1], first[2]);
     /** The path's variables, set by the router. @type {Record<string, string>} */
     this.values = {};
-    const pairs = query.split('&').filter((pair) => pair !== '').map((pair) => pair.split(/=(.*)/s).slice(0, 2).map(decoded));
+    const pairs = query
+      .split('&')
+      .filter((pair) => pair !== '')
+      .map((pair) => pair.split(/=(.*)/s).slice(0, 2).map(decoded));
     this.params = new Params(new Map(pairs.map(([name, value = '']) => [name, value])));
     this.signal = raw.signal ?? new AbortController().signal;
   }
@@ -133,7 +143,12 @@ export class Request {
     return this.raw.headers.get(name);
   }
 
-  /** Whether the Accept header names this type, or, `wildcard`, is absent or takes everything. @param {string} type @param {boolean} wildcard */
+  /**
+   * Whether the Accept header names this type, or, `wildcard`, is absent or takes everything.
+   *
+   * @param {string} type
+   * @param {boolean} wildcard
+   */
   accepts(type, wildcard) {
     const header = this.header('accept');
     if (!header) return wildcard;
@@ -141,12 +156,18 @@ export class Request {
     return offered.includes(type) || (wildcard && offered.includes('*/*'));
   }
 
-  /** The body, decompressed, as it comes. @param {{ limit?: number, decode?: boolean }} [options] @returns {AsyncGenerator<Uint8Array>} */
+  /**
+   * The body, decompressed, as it comes.
+   *
+   * @param {{ limit?: number, decode?: boolean }} [options]
+   * @returns {AsyncGenerator<Uint8Array>}
+   */
   async *chunks({ limit = MAX_BODY, decode = true } = {}) {
     const { body } = this.raw;
     if (!body) return;
     const encoding = (this.header('content-encoding') ?? 'identity').trim().toLowerCase();
-    if (encoding !== 'identity' && encoding !== 'gzip') refuse('Only gzip and identity content-encodings are supported', 'bad_content_type');
+    if (encoding !== 'identity' && encoding !== 'gzip')
+      refuse('Only gzip and identity content-encodings are supported', 'bad_content_type');
     const zipped = encoding === 'gzip' && decode;
     try {
       yield* read(zipped ? gunzip(body) : body, limit);
@@ -159,7 +180,10 @@ export class Request {
 
   /** The body as JSON. @param {{ required?: boolean }} [options] @returns {Promise<any>} */
   async json({ required = true } = {}) {
-    if (this.header('content-type')?.split(';')[0].trim().toLowerCase() !== 'application/json' && this.method === 'POST') {
+    if (
+      this.header('content-type')?.split(';')[0].trim().toLowerCase() !== 'application/json' &&
+      this.method === 'POST'
+    ) {
       refuse('Content-Type must be application/json', 'bad_content_type');
     }
     const text = await new Blob(/** @type {BlobPart[]} */ (await gather(this.chunks({ limit: MAX_JSON })))).text();

@@ -37,31 +37,39 @@ export function errorResponse(error, headers) {
  */
 export function streamResponse(pieces, { abort, headers = JSON_HEADERS } = {}) {
   const encoder = new TextEncoder();
-  return new Response(new ReadableStream({
-    async pull(controller) {
-      let held = '';
-      try {
-        for (;;) {
-          const { done, value } = await pieces.next();
-          if (!done) held += value;
-          if (held !== '' && (done || value === '' || held.length >= GATHERED)) controller.enqueue(encoder.encode(held));
-          if (done) controller.close();
-          if (done || (held !== '' && (value === '' || held.length >= GATHERED))) return;
-        }
-      } catch (error) {
-        controller.error(error);
-      }
-    },
-    async cancel() {
-      abort?.abort();
-      await pieces.return(undefined);
-    },
-  }, { highWaterMark: 0 }), { headers });
+  return new Response(
+    new ReadableStream(
+      {
+        async pull(controller) {
+          let held = '';
+          try {
+            for (;;) {
+              const { done, value } = await pieces.next();
+              if (!done) held += value;
+              if (held !== '' && (done || value === '' || held.length >= GATHERED))
+                controller.enqueue(encoder.encode(held));
+              if (done) controller.close();
+              if (done || (held !== '' && (value === '' || held.length >= GATHERED))) return;
+            }
+          } catch (error) {
+            controller.error(error);
+          }
+        },
+        async cancel() {
+          abort?.abort();
+          await pieces.return(undefined);
+        },
+      },
+      { highWaterMark: 0 },
+    ),
+    { headers },
+  );
 }
 
 /**
  * JSON in pieces. When it fails in the middle, the error follows in a line of its own: the status was sent long
- * ago, and what was sent is not valid JSON, so no client can take half a listing for a whole one. CouchDB does the same.
+ * ago, and what was sent is not valid JSON, so no client can take half a listing for a whole one. CouchDB does the
+ * same.
  *
  * @param {AsyncGenerator<string>} pieces
  */

@@ -10,7 +10,11 @@ const access = { select: { public: true } };
 const share = (db, options = {}) => remote(createApp(db, { access, ...options }).handler);
 
 /** @param {Promise<any>} promise */
-const status = (promise) => promise.then(() => 'done', (error) => error.status);
+const status = (promise) =>
+  promise.then(
+    () => 'done',
+    (error) => error.status,
+  );
 
 async function world() {
   const db = pouch();
@@ -27,9 +31,13 @@ test('hidden documents are as if they were not there, however they are asked for
   const { db, there } = await world();
   const hidden = await db.get('hidden');
   for (const asked of [
-    there.get('hidden'), there.get('hidden', { rev: hidden._rev }), there.get('hidden', { open_revs: 'all' }),
-    there.getAttachment('withfile', 'a'), there.get('nothing'),
-  ]) assert.equal(await status(asked), 404);
+    there.get('hidden'),
+    there.get('hidden', { rev: hidden._rev }),
+    there.get('hidden', { open_revs: 'all' }),
+    there.getAttachment('withfile', 'a'),
+    there.get('nothing'),
+  ])
+    assert.equal(await status(asked), 404);
   const ids = (/** @type {any} */ result) => result.rows.map((/** @type {any} */ row) => row.id ?? row.error);
   assert.deepEqual(ids(await there.allDocs()), ['both', 'shown']);
   assert.equal((await there.allDocs()).total_rows, 2);
@@ -40,7 +48,9 @@ test('hidden documents are as if they were not there, however they are asked for
   const { results } = await there.changes({ include_docs: true });
   assert.deepEqual(results.map((/** @type {any} */ row) => row.id).sort(), ['both', 'shown']);
   assert.deepEqual(await there.revsDiff({ hidden: [hidden._rev] }), { hidden: { missing: [hidden._rev] } });
-  const { results: [bulk] } = await there.bulkGet({ docs: [{ id: 'hidden', rev: hidden._rev }] });
+  const {
+    results: [bulk],
+  } = await there.bulkGet({ docs: [{ id: 'hidden', rev: hidden._rev }] });
   assert.equal(bulk.docs[0].error.error, 'not_found');
   // The twin: without the selector all of it is there.
   assert.equal((await share(db, { access: 'read-write' }).get('hidden')).secret, 1);
@@ -48,11 +58,16 @@ test('hidden documents are as if they were not there, however they are asked for
 
 test('a descending feed gives the newest first, and no more than was asked for', async () => {
   const db = pouch();
-  await db.bulkDocs(Array.from({ length: 250 }, (_, n) => ({ _id: `d${String(n).padStart(3, '0')}`, public: n % 2 === 0 })));
+  await db.bulkDocs(
+    Array.from({ length: 250 }, (_, n) => ({ _id: `d${String(n).padStart(3, '0')}`, public: n % 2 === 0 })),
+  );
   const all = await share(db).changes({ descending: true });
   assert.equal(all.results.length, 125);
   const numbers = all.results.map((/** @type {any} */ row) => parseInt(row.seq, 10));
-  assert.deepEqual(numbers, [...numbers].sort((a, b) => b - a));
+  assert.deepEqual(
+    numbers,
+    [...numbers].sort((a, b) => b - a),
+  );
   const { results } = await share(db).changes({ descending: true, limit: 3 });
   assert.deepEqual(results, all.results.slice(0, 3));
 });
@@ -64,7 +79,10 @@ test('sequences and their gaps do not tell of hidden writes, and survive a reloa
   assert.equal((await there.changes({ since: first.last_seq })).last_seq, first.last_seq);
   await db.put({ _id: 'new', public: true });
   const next = await there.changes({ since: first.last_seq });
-  assert.deepEqual(next.results.map((/** @type {any} */ row) => row.id), ['new']);
+  assert.deepEqual(
+    next.results.map((/** @type {any} */ row) => row.id),
+    ['new'],
+  );
   assert.equal(parseInt(next.last_seq, 10), parseInt(first.last_seq, 10) + 1);
   // Another page's PouchDB object on the same database: what was stored is found.
   const again = share(new PouchDB(db.name, { adapter: 'memory' }));
@@ -74,16 +92,21 @@ test('sequences and their gaps do not tell of hidden writes, and survive a reloa
 test('whoever got a document gets its deletion, stripped, and nobody learns of another’s', async () => {
   const { db, there } = await world();
   await there.changes();
-  const put = await db.put({ ...await db.get('shown'), _deleted: true, why: 'private reason' });
+  const put = await db.put({ ...(await db.get('shown')), _deleted: true, why: 'private reason' });
   await db.remove(await db.get('hidden'));
   const { results } = await there.changes({ include_docs: true });
-  assert.deepEqual(results.filter((/** @type {any} */ row) => row.deleted).map((/** @type {any} */ row) => row.doc),
-    [{ _id: 'shown', _rev: put.rev, _deleted: true }]);
+  assert.deepEqual(
+    results.filter((/** @type {any} */ row) => row.deleted).map((/** @type {any} */ row) => row.doc),
+    [{ _id: 'shown', _rev: put.rev, _deleted: true }],
+  );
   assert.equal(await status(there.get('hidden')), 404);
   await assert.rejects(there.get('shown'), { reason: 'deleted' });
   // What leaves the selection is not sent, and no deletion is made up.
-  await db.put({ ...await db.get('both'), public: false, now: 'private' });
-  assert.deepEqual((await there.changes({ include_docs: true })).results.map((/** @type {any} */ row) => row.id), ['shown']);
+  await db.put({ ...(await db.get('both')), public: false, now: 'private' });
+  assert.deepEqual(
+    (await there.changes({ include_docs: true })).results.map((/** @type {any} */ row) => row.id),
+    ['shown'],
+  );
   assert.equal(await status(there.get('both')), 404);
 });
 
@@ -101,24 +124,43 @@ test('what is written must match, and extend what can be seen', async () => {
   assert.equal(await status(there.put({ _id: 'mine', public: false })), 403);
   assert.equal(await status(there.put({ _id: 'mine', public: true })), 'done');
   // One answer, whatever is guessed.
-  for (const guess of [{ _id: 'hidden', public: true }, { ...hidden, public: true }, { _id: 'hidden', _rev: '1-guess', public: true }]) {
+  for (const guess of [
+    { _id: 'hidden', public: true },
+    { ...hidden, public: true },
+    { _id: 'hidden', _rev: '1-guess', public: true },
+  ]) {
     await assert.rejects(there.put(guess), { status: 403, reason: /can't be written by you/ });
   }
   const [refused] = (await db.get('hidden', { open_revs: 'all' })).map((/** @type {any} */ item) => item.ok);
   assert.equal(refused._rev, hidden._rev);
   // A conflicting branch on a hidden document would win.
-  const [row] = await createRows(there, { _id: 'hidden', _rev: '9-z', public: true, _revisions: { start: 9, ids: ['z'] } });
+  const [row] = await createRows(there, {
+    _id: 'hidden',
+    _rev: '9-z',
+    public: true,
+    _revisions: { start: 9, ids: ['z'] },
+  });
   assert.equal(row.error, 'forbidden');
   assert.equal((await db.get('hidden')).secret, 1);
   // Its twin.
-  assert.deepEqual(await createRows(share(db, { access: 'read-write' }), { _id: 'hidden', _rev: '9-z', public: true, _revisions: { start: 9, ids: ['z'] } }), []);
+  assert.deepEqual(
+    await createRows(share(db, { access: 'read-write' }), {
+      _id: 'hidden',
+      _rev: '9-z',
+      public: true,
+      _revisions: { start: 9, ids: ['z'] },
+    }),
+    [],
+  );
   assert.equal((await db.get('hidden')).public, true);
 });
 
 /** @param {any} there @param {any} doc */
 async function createRows(there, doc) {
   const response = await there.fetch('_bulk_docs', {
-    method: 'POST', headers: new Headers({ 'content-type': 'application/json' }), body: JSON.stringify({ new_edits: false, docs: [doc] }),
+    method: 'POST',
+    headers: new Headers({ 'content-type': 'application/json' }),
+    body: JSON.stringify({ new_edits: false, docs: [doc] }),
   });
   return response.json();
 }
@@ -126,7 +168,11 @@ async function createRows(there, doc) {
 test('a stub does not bring the attachment of a hidden document to light', async () => {
   const { db, there } = await world();
   const { digest } = (await db.get('withfile'))._attachments.a;
-  const theft = { _id: 'theft', public: true, _attachments: { a: { stub: true, content_type: 'text/plain', digest, revpos: 1, length: 11 } } };
+  const theft = {
+    _id: 'theft',
+    public: true,
+    _attachments: { a: { stub: true, content_type: 'text/plain', digest, revpos: 1, length: 11 } },
+  };
   assert.equal(await status(there.put(theft)), 412);
   // The twin shows that PouchDB itself takes any digest that it has.
   await share(db, { access: 'read-write' }).put(theft);
@@ -139,7 +185,11 @@ test('a stub does not bring the attachment of a hidden document to light', async
 
 test('filters of design documents and views are refused, since they see everything', async () => {
   const { db, there } = await world();
-  await db.put({ _id: '_design/d', filters: { all: 'function () { return true; }' }, views: { v: { map: 'function (doc) { emit(doc._id); }' } } });
+  await db.put({
+    _id: '_design/d',
+    filters: { all: 'function () { return true; }' },
+    views: { v: { map: 'function (doc) { emit(doc._id); }' } },
+  });
   assert.equal(await status(there.changes({ filter: 'd/all' })), 403);
   assert.equal(await status(there.query('d/v')), 403);
   assert.equal((await share(db, { access: 'read-write' }).query('d/v')).rows.length, 4);
@@ -147,9 +197,14 @@ test('filters of design documents and views are refused, since they see everythi
 
 test('queries see the visible part, and a stranger’s expression does not hang the page', async () => {
   const { db, there } = await world();
-  const find = async (/** @type {any} */ query) => (await (await there.fetch('_find', {
-    method: 'POST', headers: new Headers({ 'content-type': 'application/json' }), body: JSON.stringify(query),
-  })).json());
+  const find = async (/** @type {any} */ query) =>
+    await (
+      await there.fetch('_find', {
+        method: 'POST',
+        headers: new Headers({ 'content-type': 'application/json' }),
+        body: JSON.stringify(query),
+      })
+    ).json();
   await db.put({ _id: 'z', public: true, n: 2, text: 'a'.repeat(40) + '!' });
   await db.put({ _id: 'y', public: true, n: 3 });
   const ids = async (/** @type {any} */ query) => (await find(query)).docs.map((/** @type {any} */ doc) => doc._id);
@@ -167,12 +222,16 @@ test('a replica gets what is shared, live, and a visitor’s own writes come bac
   const { db, there } = await world();
   const local = pouch();
   await PouchDB.sync(local, there);
-  assert.deepEqual((await local.allDocs()).rows.map((/** @type {any} */ row) => row.id), ['both', 'shown']);
+  assert.deepEqual(
+    (await local.allDocs()).rows.map((/** @type {any} */ row) => row.id),
+    ['both', 'shown'],
+  );
   const sync = PouchDB.sync(local, there, { live: true });
-  const arrived = (/** @type {any} */ where, /** @type {string} */ id) => new Promise((resolve) => {
-    const feed = where.changes({ live: true, since: 0 });
-    feed.on('change', (/** @type {any} */ change) => change.id === id && (feed.cancel(), resolve(undefined)));
-  });
+  const arrived = (/** @type {any} */ where, /** @type {string} */ id) =>
+    new Promise((resolve) => {
+      const feed = where.changes({ live: true, since: 0 });
+      feed.on('change', (/** @type {any} */ change) => change.id === id && (feed.cancel(), resolve(undefined)));
+    });
   await db.put({ _id: 'later', public: true });
   await db.put({ _id: 'never' });
   await arrived(local, 'later');
@@ -195,7 +254,10 @@ test('the index is rewritten when most of it is superseded, and what it says sta
   }
   await db.put({ _id: 'b', public: true });
   const before = await there.changes();
-  assert.deepEqual(before.results.map((/** @type {any} */ row) => row.id), ['a', 'b']);
+  assert.deepEqual(
+    before.results.map((/** @type {any} */ row) => row.id),
+    ['a', 'b'],
+  );
   const again = await share(new PouchDB(db.name, { adapter: 'memory' })).changes();
   assert.deepEqual(again, before);
 });

@@ -55,5 +55,12 @@ test('an expression that JavaScript would try for ever ends, and one that is too
 test('ids compare by their code points, other texts by their UTF-16 units', () => {
   assert.ok(compareIds('\uffff', '😀') < 0);
   assert.ok(collate('\uffff', '😀') > 0);
-  assert.deepEqual(['b', '😀', '\uffff', '', 'ab', '\ue000'].sort(compareIds), ['', 'ab', 'b', '\ue000', '\uffff', '😀']);
+  assert.deepEqual(['b', '😀', '\uffff', '', 'ab', '\ue000'].sort(compareIds), [
+    '',
+    'ab',
+    'b',
+    '\ue000',
+    '\uffff',
+    '😀',
+  ]);
 });

@@ -28,15 +28,23 @@ test('every method of PouchDB works on a share', async () => {
   assert.deepEqual([all.rows[0].doc._id, all.rows.at(-1).id], ['b', 'c']);
   assert.equal(all.total_rows, 5);
   const keyed = await there.allDocs({ keys: ['c', 'gone', 'b'] });
-  assert.deepEqual(keyed.rows.map((/** @type {any} */ row) => row.error ?? row.id), ['c', 'not_found', 'b']);
+  assert.deepEqual(
+    keyed.rows.map((/** @type {any} */ row) => row.error ?? row.id),
+    ['c', 'not_found', 'b'],
+  );
   await there.remove(await there.get('c'));
   await assert.rejects(there.get('c'), { status: 404, reason: 'deleted' });
   assert.equal((await there.bulkGet({ docs: [{ id: 'b' }, { id: 'nope' }] })).results.length, 2);
-  assert.deepEqual(await there.revsDiff({ 'a/b c+d': [rev, '9-x'] }), { 'a/b c+d': { missing: ['9-x'], possible_ancestors: [rev] } });
+  assert.deepEqual(await there.revsDiff({ 'a/b c+d': [rev, '9-x'] }), {
+    'a/b c+d': { missing: ['9-x'], possible_ancestors: [rev] },
+  });
   assert.equal((await there.info()).doc_count, 4);
   assert.equal((await there.changes({ since: 0 })).results.length, 5);
   const { results: only } = await there.changes({ doc_ids: ['b'] });
-  assert.deepEqual(only.map((/** @type {any} */ row) => row.id), ['b']);
+  assert.deepEqual(
+    only.map((/** @type {any} */ row) => row.id),
+    ['b'],
+  );
   const { results: picked } = await there.changes({ selector: { n: { $gt: 2 } } });
   assert.equal(picked.length, 1);
 });
@@ -44,7 +52,8 @@ test('every method of PouchDB works on a share', async () => {
 test('it replicates both ways, with conflicts, deletions and attachments', async () => {
   const db = pouch();
   const local = pouch();
-  for (let n = 0; n < 230; n++) await db.put({ _id: `d${n}`, n, ...(n % 50 ? {} : { _attachments: { f: text(`file ${n}`) } }) });
+  for (let n = 0; n < 230; n++)
+    await db.put({ _id: `d${n}`, n, ...(n % 50 ? {} : { _attachments: { f: text(`file ${n}`) } }) });
   await local.put({ _id: 'd1', mine: true });
   await local.put({ _id: 'fresh', _attachments: { g: text('from here') } });
   await db.remove(await db.get('d2'));
@@ -65,10 +74,11 @@ test('live replication follows in both directions', async () => {
   const local = pouch();
   const there = share(db);
   const sync = PouchDB.sync(local, there, { live: true });
-  const arrived = (/** @type {any} */ where, /** @type {string} */ id) => new Promise((resolve) => {
-    const feed = where.changes({ live: true, since: 0 });
-    feed.on('change', (/** @type {any} */ change) => change.id === id && (feed.cancel(), resolve(undefined)));
-  });
+  const arrived = (/** @type {any} */ where, /** @type {string} */ id) =>
+    new Promise((resolve) => {
+      const feed = where.changes({ live: true, since: 0 });
+      feed.on('change', (/** @type {any} */ change) => change.id === id && (feed.cancel(), resolve(undefined)));
+    });
   await db.put({ _id: 'one' });
   await arrived(local, 'one');
   await local.put({ _id: 'two' });
@@ -98,9 +108,22 @@ test('read-only lets a replicator read and keep its checkpoint, and nothing else
 test('administration is refused, and design documents are the owner’s', async () => {
   const db = pouch();
   const { handler } = createApp(db);
-  for (const [method, url] of [['DELETE', '/'], ['PUT', '/_security'], ['POST', '/_purge'], ['POST', '/_compact'], ['POST', '/_index'],
-    ['DELETE', '/_index/_design/x/json/y'], ['PUT', '/_revs_limit'], ['POST', '/_view_cleanup']]) {
-    const response = await handler({ method, url, headers: new Headers({ 'content-type': 'application/json' }), body: null });
+  for (const [method, url] of [
+    ['DELETE', '/'],
+    ['PUT', '/_security'],
+    ['POST', '/_purge'],
+    ['POST', '/_compact'],
+    ['POST', '/_index'],
+    ['DELETE', '/_index/_design/x/json/y'],
+    ['PUT', '/_revs_limit'],
+    ['POST', '/_view_cleanup'],
+  ]) {
+    const response = await handler({
+      method,
+      url,
+      headers: new Headers({ 'content-type': 'application/json' }),
+      body: null,
+    });
     assert.equal(response.status, 403, `${method} ${url}`);
   }
   await assert.rejects(share(db).put({ _id: '_design/x', views: {} }), { status: 403 });
@@ -122,7 +145,10 @@ test('_local documents are each visitor’s own', async () => {
   assert.equal((await alice.get('_local/mine')).n, 2);
   // The same key in another session finds what it left; under another policy it starts over.
   assert.equal((await share(db, { peer: { key: new Uint8Array(32).fill(1) } }).get('_local/mine')).n, 2);
-  await assert.rejects(share(db, { access: 'read-only', peer: { key: new Uint8Array(32).fill(1) } }).get('_local/mine'), { status: 404 });
+  await assert.rejects(
+    share(db, { access: 'read-only', peer: { key: new Uint8Array(32).fill(1) } }).get('_local/mine'),
+    { status: 404 },
+  );
   await assert.rejects(alice.put({ _id: '_local/big', text: 'x'.repeat(40_000) }), { status: 413 });
   for (let n = 0; n < 40; n++) await alice.put({ _id: `_local/n${n}` });
   await assert.rejects(alice.get('_local/n0'), { status: 404 });
@@ -145,27 +171,44 @@ test('validate judges what visitors write, with the leaves, and its errors refus
   await assert.rejects(there.put({ _id: 'x', n: 1 }), { status: 403, reason: 'one is taken' });
   await assert.rejects(there.put({ _id: 'x', n: 2 }), { status: 403, reason: 'The document could not be judged.' });
   await assert.rejects(there.put({ _id: 'no' }), { status: 403 });
-  await there.put({ ...await there.get('a'), n: 3 });
+  await there.put({ ...(await there.get('a')), n: 3 });
   assert.equal((await db.get('a')).n, 3);
   assert.deepEqual(seen.at(-1), ['a', 1, 'bob']);
   const rows = await there.bulkDocs([{ _id: 'no' }, { _id: 'yes' }]);
-  assert.deepEqual(rows.map((/** @type {any} */ row) => row.name ?? row.id), ['forbidden', 'yes']);
+  assert.deepEqual(
+    rows.map((/** @type {any} */ row) => row.name ?? row.id),
+    ['forbidden', 'yes'],
+  );
 });
 
 test('one malformed document does not stop its neighbours', async () => {
   const db = pouch();
   const there = share(db);
-  const docs = [{ _id: 'a' }, { _id: '_bad' }, { _id: 'b', _strange: 1 }, { _id: 'c', _attachments: { x: { stub: true, digest: 'md5-none' } } }, { _id: 'd' }];
+  const docs = [
+    { _id: 'a' },
+    { _id: '_bad' },
+    { _id: 'b', _strange: 1 },
+    { _id: 'c', _attachments: { x: { stub: true, digest: 'md5-none' } } },
+    { _id: 'd' },
+  ];
   const rows = await there.bulkDocs(docs);
-  assert.deepEqual(rows.map((/** @type {any} */ row) => row.name ?? row.id), ['a', 'illegal_docid', 'doc_validation', 'missing_stub', 'd']);
+  assert.deepEqual(
+    rows.map((/** @type {any} */ row) => row.name ?? row.id),
+    ['a', 'illegal_docid', 'doc_validation', 'missing_stub', 'd'],
+  );
   const given = docs.map((doc) => ({ ...doc, _id: `g${doc._id}`, _rev: '1-abc' }));
   given.push({ _id: 'e', _rev: 'nonsense' });
   const response = await createApp(db).handler({
-    method: 'POST', url: '/_bulk_docs', headers: new Headers({ 'content-type': 'application/json' }),
+    method: 'POST',
+    url: '/_bulk_docs',
+    headers: new Headers({ 'content-type': 'application/json' }),
     body: new Blob([JSON.stringify({ docs: given, new_edits: false })]).stream(),
   });
   const failed = await response.json();
-  assert.deepEqual(failed.map((/** @type {any} */ row) => row.id), ['gb', 'gc', 'e']);
+  assert.deepEqual(
+    failed.map((/** @type {any} */ row) => row.id),
+    ['gb', 'gc', 'e'],
+  );
   assert.equal((await db.get('gd'))._rev, '1-abc');
 });
 
@@ -173,7 +216,12 @@ test('a revoked visitor is told so, also in the middle of a feed', async () => {
   const db = pouch();
   await db.put({ _id: 'a' });
   const app = createApp(db);
-  const feed = await app.handler({ method: 'GET', url: '/_changes?feed=continuous&heartbeat=1000', headers: new Headers(), body: null });
+  const feed = await app.handler({
+    method: 'GET',
+    url: '/_changes?feed=continuous&heartbeat=1000',
+    headers: new Headers(),
+    body: null,
+  });
   const reader = /** @type {ReadableStream<Uint8Array>} */ (feed.body).getReader();
   assert.match(new TextDecoder().decode((await reader.read()).value), /"id":"a"/);
   const next = reader.read();
@@ -191,7 +239,13 @@ test('a feed that nobody reads any more lets go of the database', async () => {
   await db.info();
   const before = db.listenerCount('destroyed');
   for (const how of ['cancel', 'abort']) {
-    const feed = await handler({ method: 'GET', url: '/_changes?feed=continuous', headers: new Headers(), body: null, signal: abort.signal });
+    const feed = await handler({
+      method: 'GET',
+      url: '/_changes?feed=continuous',
+      headers: new Headers(),
+      body: null,
+      signal: abort.signal,
+    });
     const reader = /** @type {ReadableStream<Uint8Array>} */ (feed.body).getReader();
     await reader.read();
     const next = reader.read();
@@ -207,7 +261,8 @@ test('attachments come in ranges, by entity tag, and compressed ones are stored 
   const db = pouch();
   await db.put({ _id: 'a', _attachments: { f: text('0123456789') } });
   const { handler } = createApp(db);
-  const get = (/** @type {Record<string, string>} */ headers) => handler({ method: 'GET', url: '/a/f', headers: new Headers(headers), body: null });
+  const get = (/** @type {Record<string, string>} */ headers) =>
+    handler({ method: 'GET', url: '/a/f', headers: new Headers(headers), body: null });
   const whole = await get({});
   const tag = /** @type {string} */ (whole.headers.get('etag'));
   assert.equal(await whole.text(), '0123456789');
@@ -219,7 +274,12 @@ test('attachments come in ranges, by entity tag, and compressed ones are stored 
   assert.equal((await get({ range: 'bytes=10-' })).status, 416);
   assert.equal((await get({ 'if-none-match': tag })).status, 304);
   const zipped = new Blob(['hello '.repeat(100)]).stream().pipeThrough(new CompressionStream('gzip'));
-  const put = await handler({ method: 'PUT', url: '/z/f', headers: new Headers({ 'content-type': 'text/plain', 'content-encoding': 'gzip' }), body: zipped });
+  const put = await handler({
+    method: 'PUT',
+    url: '/z/f',
+    headers: new Headers({ 'content-type': 'text/plain', 'content-encoding': 'gzip' }),
+    body: zipped,
+  });
   assert.equal(put.status, 201);
   assert.equal((await db.getAttachment('z', 'f')).toString(), 'hello '.repeat(100));
 });

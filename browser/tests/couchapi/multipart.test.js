@@ -13,17 +13,25 @@ async function* inChunks(text, size) {
   for (let at = 0; at < data.length; at += size) yield data.slice(at, at + size);
 }
 
-const DOC = { _attachments: { a: { follows: true, content_type: 'text/plain', length: 12 }, b: { follows: true, content_type: 'text/html', length: 0 } } };
+const DOC = {
+  _attachments: {
+    a: { follows: true, content_type: 'text/plain', length: 12 },
+    b: { follows: true, content_type: 'text/html', length: 0 },
+  },
+};
 
 /** @param {any} doc @param {string} [tail] */
-const body = (doc, tail = '\r\n--xyz--') => `--xyz\r\nContent-Type: application/json\r\n\r\n${JSON.stringify(doc)}\r\n--xyz\r\n`
-  + `Content-Disposition: attachment; filename="a"\r\nContent-Type: text/plain\r\n\r\nline\r\n--xy\r\n\r\n--xyz\r\n\r\n${tail}`;
+const body = (doc, tail = '\r\n--xyz--') =>
+  `--xyz\r\nContent-Type: application/json\r\n\r\n${JSON.stringify(doc)}\r\n--xyz\r\n` +
+  `Content-Disposition: attachment; filename="a"\r\nContent-Type: text/plain\r\n\r\nline\r\n--xy\r\n\r\n--xyz\r\n\r\n${tail}`;
 
 /** @param {any} db @param {string} text @param {number} size */
 async function put(db, text, size) {
   const { handler } = createApp(db);
   return handler({
-    method: 'PUT', url: '/doc', headers: new Headers({ 'content-type': 'multipart/related; boundary="xyz"' }),
+    method: 'PUT',
+    url: '/doc',
+    headers: new Headers({ 'content-type': 'multipart/related; boundary="xyz"' }),
     body: /** @type {any} */ (ReadableStream).from(inChunks(text, size)),
   });
 }
@@ -33,7 +41,11 @@ test('parts are found however the body is cut into chunks', async () => {
   for (let size = 1; size < text.length; size += size < 40 ? 1 : 37) {
     const found = [];
     for await (const { head, blob } of parts(inChunks(text, size), 'xyz')) found.push([head, await blob.text()]);
-    assert.deepEqual(found.map(([, content]) => content), [JSON.stringify(DOC), 'line\r\n--xy\r\n', ''], `chunks of ${size}`);
+    assert.deepEqual(
+      found.map(([, content]) => content),
+      [JSON.stringify(DOC), 'line\r\n--xy\r\n', ''],
+      `chunks of ${size}`,
+    );
     assert.match(found[1][0], /filename="a"/);
   }
 });
@@ -52,7 +64,17 @@ test('a body that was cut off, or does not fit its document, changes nothing', a
   const renamed = { _attachments: { z: DOC._attachments.a, b: DOC._attachments.b } };
   const more = { _attachments: { ...DOC._attachments, c: { follows: true, content_type: 'text/plain', length: 1 } } };
   const whole = body(DOC);
-  for (const text of [whole.slice(0, -3), whole.slice(0, 250), whole.slice(0, 60), body(longer), body(renamed), body(more), body(7), '', 'nothing']) {
+  for (const text of [
+    whole.slice(0, -3),
+    whole.slice(0, 250),
+    whole.slice(0, 60),
+    body(longer),
+    body(renamed),
+    body(more),
+    body(7),
+    '',
+    'nothing',
+  ]) {
     const response = await put(db, text, 11);
     assert.equal(response.status, 400, text);
   }

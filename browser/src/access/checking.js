@@ -1,0 +1,90 @@
+/** Documents as visitors write them: what makes one unwritable whatever else is there, and what of one is stored. */
+
+import { PeerPouchError } from '../errors.js';
+import { isObject } from './selector.js';
+
+/** @typedef {Record<string, any>} Doc */
+
+const REVISION = /^[1-9]\d{0,15}-[!#-+\-.-[\]-~]{1,255}$/;
+const HASH = /^[!#-+\-.-[\]-~]{1,255}$/;
+
+/** Fields with an underscore that a document may have when it is written; others are refused, as by CouchDB. */
+const OWN_FIELDS = new Set(['_id', '_rev', '_deleted', '_attachments', '_revisions']);
+/** What only some ways of reading add, and clients send back. CouchDB ignores them. */
+const ADDED = new Set(['_conflicts', '_deleted_conflicts', '_local_seq', '_revs_info']);
+
+/** @param {string} error @param {string} reason */
+const failure = (error, reason) => new PeerPouchError(error, reason);
+
+/** @param {unknown} rev @returns {string} @throws {PeerPouchError} `bad_request` */
+export function checkRev(rev) {
+  if (typeof rev === 'string' && REVISION.test(rev)) return rev;
+  throw failure('bad_request', 'Invalid rev format');
+}
+
+/**
+ * What makes a document unwritable whatever else is there.
+ *
+ * @param {any} doc
+ * @param {boolean} newEdits
+ * @returns {PeerPouchError | null}
+ */
+export function malformed(doc, newEdits) {
+  if (!isObject(doc)) return failure('bad_request', 'Document must be a JSON object');
+  if (doc._id !== undefined && (typeof doc._id !== 'string' || doc._id === '')) {
+    return failure('illegal_docid', 'A document id must be a non-empty string.');
+  }
+  if (/^_(?!design\/.|local\/.)/.test(doc._id ?? '')) {
+    return failure('illegal_docid', 'Only reserved document ids may start with underscore.');
+  }
+  for (const name of Object.keys(doc)) {
+    if (name.startsWith('_') && !OWN_FIELDS.has(name) && !ADDED.has(name)) {
+      return failure('doc_validation', `Bad special document member: ${name}`);
+    }
+  }
+  if (doc._deleted !== undefined && typeof doc._deleted !== 'boolean') return failure('doc_validation', 'Bad _deleted');
+  if (doc._rev !== undefined && !(typeof doc._rev === 'string' && REVISION.test(doc._rev))) {
+    return failure('bad_request', 'Invalid rev format');
+  }
+  return malformedHistory(doc, newEdits) ?? malformedAttachments(doc._attachments);
+}
+
+/** @param {Doc} doc @param {boolean} newEdits */
+function malformedHistory(doc, newEdits) {
+  const history = doc._revisions;
+  if (!newEdits && (doc._id === undefined || (doc._rev === undefined && history === undefined))) {
+    return failure('bad_request', 'With new_edits=false a document needs an id and a revision.');
+  }
+  if (history === undefined || newEdits) return null;
+  const fits =
+    isObject(history) &&
+    Number.isSafeInteger(history.start) &&
+    Array.isArray(history.ids) &&
+    history.ids.length > 0 &&
+    history.ids.length <= history.start &&
+    history.ids.every((/** @type {unknown} */ id) => typeof id === 'string' && HASH.test(id)) &&
+    (doc._rev === undefined || doc._rev === `${history.start}-${history.ids[0]}`);
+  return fits ? null : failure('bad_request', '_revisions is malformed.');
+}
+
+/** @param {any} entries */
+function malformedAttachments(entries) {
+  if (entries === undefined) return null;
+  if (!isObject(entries)) return failure('doc_validation', '_attachments must be an object.');
+  for (const [name, entry] of Object.entries(entries)) {
+    if (name === '' || name.startsWith('_')) return failure('doc_validation', 'Attachment name is not allowed.');
+    if (!isObject(entry)) return failure('doc_validation', `The attachment ${JSON.stringify(name)} is not an object.`);
+    if (entry.data === undefined && !entry.stub) {
+      return failure('doc_validation', `The attachment ${JSON.stringify(name)} has neither data nor stub.`);
+    }
+  }
+  return null;
+}
+
+/** What is to be stored: without what only reading adds. @param {Doc} doc @param {boolean} newEdits */
+export function storable(doc, newEdits) {
+  const kept = Object.fromEntries(Object.entries(doc).filter(([name]) => !ADDED.has(name)));
+  if (newEdits) delete kept._revisions;
+  else kept._rev ??= `${doc._revisions.start}-${doc._revisions.ids[0]}`;
+  return kept;
+}
