@@ -194,9 +194,10 @@ class Run:
                 await asyncio.sleep(self.chance.expovariate(1 / CALM))
                 await self._fault()
             await asyncio.sleep(self.chance.expovariate(1 / CALM))
-        finally:
             self._over = True
             await asyncio.gather(*writers)
+        finally:  # when the run has failed, a writer may wait for a peer that does not come again
+            await _end(*writers)
         self.say("all is well")
         await self._converge()
 
