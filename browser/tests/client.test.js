@@ -307,6 +307,20 @@ test('a feed that is doubted is opened anew, and of many doubts at once only one
   assert.equal((await call(bob, id)).sdp, 'answer to x');
 });
 
+test('a page that is left takes its shares back at once, and publishes them again when it comes back', async (t) => {
+  const target = new EventTarget();
+  globalThis.addEventListener = target.addEventListener.bind(target);
+  globalThis.removeEventListener = target.removeEventListener.bind(target);
+  t.after(() => { delete globalThis.addEventListener; delete globalThis.removeEventListener; });
+  const { join, hub, clock } = world(t);
+  const alice = await join();
+  const id = await publish(alice);
+  target.dispatchEvent(new Event('pagehide'));
+  await until(() => hub.ids('share:').length === 0);
+  await clock.advance(5000); // the page lives on, after all
+  assert.deepEqual(hub.ids('share:'), [`share:${id}`]);
+});
+
 test('a signal survives a loss of the hub on its way', async (t) => {
   const { join, hub, clock } = world(t);
   const [alice, bob] = [await join(), await join()];

@@ -25,6 +25,9 @@ test('labels, reply tag and proofs are those of the vectors', async () => {
     await session.prove(headers, told + time - began);
     assert.equal(headers.get('peerpouch-session'), header);
     assert.equal(headers.get('peerpouch-reply'), vectors.reply.header);
+    const again = new Headers();
+    session.proveAgain(again);
+    assert.deepEqual([...again], [...headers]);
   }
 });
 
@@ -36,6 +39,7 @@ test('a hub that does not ask is shown nothing', async () => {
     assert.ok(!session.learn(announced(value), 0), value);
     const headers = new Headers();
     await session.prove(headers, 0);
+    session.proveAgain(headers);
     assert.deepEqual([...headers], []);
     assert.equal(session.isAskedFor, false);
   }

@@ -169,6 +169,22 @@ async def test_a_file_for_one_is_received_by_one(browser: Browser, server: peerp
     assert sender.said == first.said == second.said == []
 
 
+async def test_what_a_page_shared_is_not_listed_any_more_once_the_page_is_closed(
+    browser: Browser, server: peerpouch.Server, tmp_path: Path
+) -> None:
+    sender = await visit(browser, f"{server.url}_peerpouch/send/")
+    file: FilePayload = {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"x"}
+    await sender.page.set_input_files("#pick", files=file)
+    await link_of(sender.page, "Link to letter.txt")
+    identity = peerpouch.Identity.ephemeral()
+    async with peerpouch.Hub(server.url + "hub", identity=identity, ice_servers=[]) as hub:
+        assert [share.name for share in await hub.get_shared_databases()] == ["A file"]
+        await sender.page.close(run_before_unload=True)
+        async with asyncio.timeout(30 * SCALE):  # less than the lease, by which it would go anyway
+            while await hub.get_shared_databases():
+                await asyncio.sleep(0.1)
+
+
 async def test_a_link_that_was_cut_is_refused_at_once(browser: Browser, server: peerpouch.Server) -> None:
     tab = await visit(browser, f"{server.url}_peerpouch/send/#peerpouch:1:abcdef")
     await expect(tab.page.get_by_role("alert")).to_contain_text("damaged")

@@ -53,6 +53,8 @@ export class HubClient {
   #caller;
   #closed = false;
   #online = () => this.#feed.doubt();
+  /** A page that comes back from where browsers keep those that were left, finds its shares gone and publishes again. */
+  #leave = () => this.#owner?.publisher.farewell();
 
   /**
    * Use {@link join}: keys take a moment to make.
@@ -80,6 +82,7 @@ export class HubClient {
     this.#feed.listen((change) => this.#changed(change));
     this.#feed.onReconnected = () => this.#owner?.publisher.renewNow();
     globalThis.addEventListener?.('online', this.#online);
+    globalThis.addEventListener?.('pagehide', this.#leave);
     /** This session's own address. */
     this.address = Object.freeze({ key: identity.key, session: key.id });
     /** What the hub is called in a `dbname`, and what names are unique in. */
@@ -198,6 +201,7 @@ export class HubClient {
     if (this.#closed) return;
     this.#closed = true;
     globalThis.removeEventListener?.('online', this.#online);
+    globalThis.removeEventListener?.('pagehide', this.#leave);
     this.#owner?.answerer.close();
     this.#owner?.collector?.close();
     this.#directory.close();

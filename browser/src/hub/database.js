@@ -22,6 +22,7 @@ import { ServerDatabase } from './server.js';
  * @property {(id: string) => Promise<any>} look The same, for what is most likely not there.
  * @property {(document: any) => Promise<string>} put Gives the new revision.
  * @property {(id: string, rev: string) => Promise<void>} remove
+ * @property {(id: string, rev: string) => void} removeAtOnce The same while the page is being left: nobody can wait.
  * @property {(documents: any[]) => Promise<Written[]>} bulk
  * @property {(range: Range) => AsyncGenerator<Row>} list
  * @property {(options: FeedOptions) => AsyncGenerator<Page>} feed

@@ -50,6 +50,11 @@ export class LocalDatabase {
     await this.#ask((pouch) => pouch.remove(id, rev));
   }
 
+  /** @param {string} id @param {string} rev */
+  removeAtOnce(id, rev) {
+    this.remove(id, rev).catch(() => {}); // it runs out
+  }
+
   /** @param {any[]} documents @returns {Promise<import('./database.js').Written[]>} */
   async bulk(documents) {
     const results = await this.#ask((pouch) => pouch.bulkDocs(documents));

@@ -131,6 +131,13 @@ export class Publisher {
     }
   }
 
+  /** The page is being left: take back what is shared, as far as that works without waiting. */
+  farewell() {
+    for (const { id, rev, serving } of this.all()) {
+      if (serving && rev) this.#database.removeAtOnce(shares.PREFIX + id, rev);
+    }
+  }
+
   /** Stop renewing. What was not withdrawn runs out. */
   close() {
     this.#ending.abort();

@@ -25,6 +25,8 @@ export class HubSession {
    */
   #hub = null;
   #secret;
+  /** The last proof of the session. @type {string | null} */
+  #last = null;
 
   /** Use {@link make}. @param {SessionKey} key @param {Uint8Array} secret @param {string} replyTo */
   constructor(key, secret, replyTo) {
@@ -82,7 +84,14 @@ export class HubSession {
     }
     const info = concat(label('prove', 'session'), utf8(time));
     const proof = await expand(shared, concat(this.key.key, key), info, 32);
-    headers.set(SESSION_HEADER, `${toText(this.key.key)}.${time}.${toText(proof)}`);
+    this.#last = `${toText(this.key.key)}.${time}.${toText(proof)}`;
+    this.proveAgain(headers);
+  }
+
+  /** Add the proofs that were made last, where there is no time to make others. @param {Headers} headers */
+  proveAgain(headers) {
+    if (!this.#hub || !this.#last) return;
+    headers.set(SESSION_HEADER, this.#last);
     headers.set(REPLY_HEADER, toText(this.#secret));
   }
 }
