@@ -19,6 +19,7 @@ from peerpouch.errors import (
     NotFound,
     NotSupported,
     PeerPouchError,
+    ShareNotFound,
 )
 from peerpouch.identity.encoding import to_text
 from peerpouch.identity.invites import Invite
@@ -223,6 +224,42 @@ async def test_a_live_replication_goes_on_under_a_widened_access(tmp_path: Path)
             with pytest.raises((Forbidden, ConnectionFailed)):
                 await remote.get("a")
             await pull.cancel()
+
+
+async def _write_after_the_first_object_says_read_only(folder: Path) -> PeerPouchError | None:
+    async with people(folder, "alice", "bob") as (alice, bob):
+        notes = await alice.database()
+        first = await alice.hub.share_database(notes, name="draft")
+        await alice.hub.share_database(notes, name="notes")
+        async with await bob.open("notes") as remote:
+            await first.set_access("read-only")
+            assert first.access == peerpouch.Access(write=False)
+            try:
+                await remote.put({"_id": "a"})
+            except PeerPouchError as error:
+                return error
+            return None
+
+
+async def test_a_share_that_was_shared_again_is_ruled_by_what_was_given_first_too(tmp_path: Path) -> None:
+    assert isinstance(await _write_after_the_first_object_says_read_only(tmp_path), Forbidden)
+
+
+async def test_twin_an_object_that_rules_what_it_was_given_for_alone_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peerpouch.OwnShare, "_now", property(lambda share: share.served))
+    assert await _write_after_the_first_object_says_read_only(tmp_path) is None
+
+
+async def test_a_share_that_was_withdrawn_has_no_access_to_change(tmp_path: Path) -> None:
+    async with people(tmp_path, "alice") as (alice,):
+        notes = await alice.database()
+        first = await alice.hub.share_database(notes, name="notes")
+        await alice.hub.share_database(notes, name="notes")
+        await alice.hub.unshare_database(first)
+        with pytest.raises(ShareNotFound):
+            await first.set_access("read-only")
 
 
 # Names and keys

@@ -24,6 +24,7 @@ from peerpouch.errors import (
     ShareNotFound,
     StorageError,
 )
+from peerpouch.hub.admission import Openings
 from peerpouch.hub.client import HubClient
 from peerpouch.hub.events import OnRemote, Opening, RemotePeer
 from peerpouch.hub.names import format_name
@@ -104,6 +105,7 @@ class Meeting(ABC):
         """What the hub is called in a ``dbname``: its path, or its URL without credentials."""
         self._session = HubSession()
         self._shares: dict[str, OwnShare] = {}
+        self._openings = Openings()
         self._changing = asyncio.Lock()
         self._preparing: asyncio.Task[None] | None = None
         self._stack: AsyncExitStack | None = None
@@ -178,7 +180,7 @@ class Meeting(ABC):
         shares, self._shares = list(self._shares.values()), {}
         for share in shares:
             if share.owned:
-                await share.database.close()
+                await share.served.database.close()
 
     def _prepare(self) -> None:
         """Have the WebRTC engine loaded meanwhile: who looks for shares is about to open one."""
@@ -301,8 +303,8 @@ class Meeting(ABC):
         if before is not None:
             share.served.take_over(before.served)
             before.served.revoke("The owner changed how this database is shared; ask again.")
-            if before.owned and before.database is not database:
-                await before.database.close()
+            if before.owned and before.served.database is not database:
+                await before.served.database.close()
         return share
 
     async def unshare_database(self, database: Database | OwnShare | str | os.PathLike[str]) -> None:
@@ -329,8 +331,10 @@ class Meeting(ABC):
                     await share.database.close()
 
     def _own(self, database: Database | OwnShare | str | os.PathLike[str]) -> OwnShare:
+        if isinstance(database, OwnShare):
+            database = database.database  # of now: it may have been shared again since
         for share in self._shares.values():
-            if database is share or database is share.database:
+            if database is share.database:
                 return share
             if isinstance(database, (str, os.PathLike)) and share.database.name == targets.parse(database).label:
                 return share
@@ -360,9 +364,10 @@ class Meeting(ABC):
         parsed = targets.parse(self._target)
         return parsed.address if credentials else parsed.label
 
-    def shares_id(self, share_id: str) -> bool:
-        """Whether this hub object itself serves a share."""
-        return share_id in self._shares
+    def served(self, share_id: str) -> Served | None:
+        """What this hub object itself serves as a share now."""
+        share = self._shares.get(share_id)
+        return None if share is None else share.served
 
     # Finding and opening
 
@@ -469,12 +474,11 @@ class Meeting(ABC):
         remote = RemotePeer(key, peer.session, self._contact(key))
         told, token = doors.disclose(info)
         try:
-            grant = await within(self._clock, DECIDE_WITHIN, share.served.door.decide(remote, share_id, told, token))
+            await within(self._clock, DECIDE_WITHIN, share.served.welcome(remote, told, token, self._openings))
         except TimeoutError:
             raise Forbidden("The other side did not decide in time.") from None
         if self._shares.get(share_id) is not share:
             raise ShareNotFound
-        share.served.let_in(peer, grant)
         return share.info
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
@@ -499,7 +503,7 @@ def live_hub(label: str, share_id: str, identity: AnyIdentity) -> Meeting | None
     """A hub object of this event loop by which a share can be opened: not the one that serves it."""
     loop = asyncio.get_running_loop()
     for hub in reversed(_live):
-        if hub.label != label or hub._loop is not loop or hub.shares_id(share_id):
+        if hub.label != label or hub._loop is not loop or hub.served(share_id) is not None:
             continue
         if identity is None or (isinstance(identity, Identity) and identity.key == hub.identity.key):
             return hub

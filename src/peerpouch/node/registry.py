@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -14,6 +15,8 @@ from peerpouch.access.selection import Selection
 from peerpouch.core import jsonio
 from peerpouch.core.policy import Access
 from peerpouch.errors import BadRequest, ConnectionFailed, Forbidden, ShareNotFound
+from peerpouch.hub.admission import Openings
+from peerpouch.hub.events import RemotePeer
 from peerpouch.identity.keys import PublicKey, read_fingerprint
 from peerpouch.node.doors import Door, Grant
 from peerpouch.ports import Database, Peer, Principal, Registry
@@ -25,6 +28,14 @@ MAX_GRANTS: Final = 4096
 
 MAX_SELECTIONS: Final = 256
 """Selections kept in memory for one share: a function of the owner's may give every peer a selector of its own."""
+
+
+@dataclass(eq=False, slots=True)
+class _Decision:
+    """Somebody whom the door is being asked about; ``refusal`` once it was revoked meanwhile."""
+
+    key: bytes
+    refusal: str | None = None
 
 
 class Served:
@@ -40,10 +51,36 @@ class Served:
         self.share_id = share_id
         self.database = database
         self.door = door
+        self._deciding: set[_Decision] = set()
         self._grants: dict[Peer, Grant] = {}
         self._known: dict[Peer, Access] = {}
         self._selections: dict[bytes, Selection] = {}
         self._gates: WeakSet[GatedDatabase] = WeakSet()
+
+    async def welcome(self, remote: RemotePeer, info: Any, token: bytes | None, openings: Openings) -> None:
+        """Let somebody in, if the door does: which may ask a person, so that all may have changed when it says so.
+
+        Args:
+            openings: Bounds how many are decided on at a time, over whichever way they asked.
+
+        Raises:
+            Forbidden, Unauthorized, ShareNotFound, TooManyRequests: it is not let in, for a reason that it is told.
+        """
+        with openings.enter(remote.key.raw):
+            decision = _Decision(remote.key.raw)
+            self._deciding.add(decision)
+            try:
+                while True:
+                    door = self.door
+                    grant = await door.decide(remote, self.share_id, info, token)
+                    # Nothing is awaited from here on: whoever is revoked later, is revoked as one who was let in.
+                    if decision.refusal is not None:
+                        raise Forbidden(decision.refusal)
+                    if self.door is door:
+                        self.let_in(remote.address, grant)
+                        return
+            finally:
+                self._deciding.discard(decision)
 
     def let_in(self, peer: Peer, grant: Grant) -> None:
         """Somebody was let in, for this reason."""
@@ -57,7 +94,7 @@ class Served:
 
     def take_over(self, before: Served) -> None:
         """Whoever was let in to what was served before stays in, under the rules of now."""
-        self._grants.update(before._grants)
+        self._grants = {**before._grants, **self._grants}
 
     async def gate(self, peer: Peer) -> GatedDatabase:
         """The database as a peer may see it now.
@@ -107,7 +144,10 @@ class Served:
         return None
 
     def revoke(self, reason: str, key: bytes | None = None) -> None:
-        """End what is under way through every gate, or through those of one key."""
+        """End what is under way through every gate, or through those of one key, and let in nobody who asked before."""
+        for decision in self._deciding:
+            if key in (None, decision.key):
+                decision.refusal = reason
         for peer in [peer for peer in self._grants if key in (None, peer.key)]:
             del self._grants[peer]
             self._known.pop(peer, None)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from peerpouch.core.policy import Access
-from peerpouch.errors import BadRequest, NotFound
+from peerpouch.errors import BadRequest, NotFound, ShareNotFound
 from peerpouch.hub.directory import Shares
 from peerpouch.hub.events import OnRemote, RemotePeer
 from peerpouch.hub.names import format_name
@@ -144,17 +144,22 @@ class OwnShare:
         self._hub = hub
 
     @property
+    def _now(self) -> Served:
+        """What is served now: the database may have been shared again, by a call that gave another object."""
+        return self._hub.served(self.id) or self.served
+
+    @property
     def database(self) -> Database:
-        return self.served.database
+        return self._now.database
 
     @property
     def access(self) -> Any:
         """What those who are let in may do: an :class:`~peerpouch.Access`, or a function that says it for each."""
-        return self.served.door.access
+        return self._now.door.access
 
     async def is_open_to_all(self) -> bool:
         """Whether anybody who reads the hub may come, read and write: nobody said otherwise, and nobody was invited."""
-        return await self.served.door.is_open_to_all()
+        return await self._now.door.is_open_to_all()
 
     async def invite(
         self,
@@ -186,7 +191,7 @@ class OwnShare:
         address = self._hub.address_for_others(credentials=credentials) if hub is None else hub
         # Made once without a token, so that what is wrong with it shows before anything is kept.
         plain = Invite(address, self.id, self.fingerprint, name=self.name)
-        token = await self.served.door.invitations.add(once=once, expires=seconds, access=given)
+        token = await self._now.door.invitations.add(once=once, expires=seconds, access=given)
         return replace(plain, token=token)
 
     async def take_back(self, invite: Invite | str) -> None:
@@ -198,7 +203,7 @@ class OwnShare:
         parsed = invite if isinstance(invite, Invite) else Invite.parse(invite)
         if parsed.token is None:
             raise NotFound("This invite has no token.")
-        await self.served.door.invitations.take_back(parsed.token)
+        await self._now.door.invitations.take_back(parsed.token)
 
     async def set_access(
         self,
@@ -210,10 +215,15 @@ class OwnShare:
         """Other rules from now on, as :meth:`Hub.share_database` takes them; open connections keep to them at once.
 
         What is under way ends in :class:`~peerpouch.errors.ConnectionFailed`, after which a live replication goes on
-        under the new rules: from the beginning, if it may see more now.
+        under the new rules: from the beginning, if it may see more now. Who is being decided on is decided on anew.
+
+        Raises:
+            ShareNotFound: it is shared no more.
         """
         check_database(self.database, access)
-        self.served.change(self._hub.door(self.database, self.name, access, peers, on_remote))
+        if self._hub.served(self.id) is None:
+            raise ShareNotFound("This database is shared no more.")
+        self._now.change(self._hub.door(self.database, self.name, access, peers, on_remote))
 
     async def visitors(self) -> list[tuple[RemotePeer, LinkStats]]:
         """Who is connected for this share now, and what is known of each connection."""
@@ -229,13 +239,13 @@ class OwnShare:
             NotFound: the text names nobody.
         """
         key = self._key(peer)
-        await self.served.door.invitations.revoke(key)
-        self.served.revoke("The owner does not share this with you any more.", key.raw)
+        await self._now.door.invitations.revoke(key)
+        self._now.revoke("The owner does not share this with you any more.", key.raw)
         self._hub.disconnect(self.id, key)
 
     async def reinstate(self, peer: PublicKey | RemotePeer | str) -> None:
         """Take a revocation back."""
-        await self.served.door.invitations.revoke(self._key(peer), revoked=False)
+        await self._now.door.invitations.revoke(self._key(peer), revoked=False)
 
     def _key(self, peer: PublicKey | RemotePeer | str) -> PublicKey:
         if isinstance(peer, PublicKey):
@@ -244,7 +254,7 @@ class OwnShare:
             return peer.key
         with suppress(BadRequest):
             return PublicKey.parse(peer)
-        found = self.served.find(peer) or self._hub.contact_key(peer)
+        found = self._now.find(peer) or self._hub.contact_key(peer)
         if found is None:
             raise NotFound(f"{peer!r} is neither the key or fingerprint of somebody who came, nor a contact.")
         return found
