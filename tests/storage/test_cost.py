@@ -10,6 +10,7 @@ import pytest
 
 from peerpouch.ports import RevisionRequest
 from peerpouch.storage import Storage
+from tests.storage.test_store import waiting
 
 MANY = 1000
 
@@ -108,3 +109,10 @@ async def test_a_document_that_lies_among_the_new_ones_is_found(database: Storag
     results = await database.bulk_docs(records(10))
     assert [index for index, result in enumerate(results) if hasattr(result, "error")] == [7]
     assert (await database.get("record-000007"))["_rev"] == first.rev
+
+
+async def test_writers_at_once_share_the_statements_of_one(database: Storage) -> None:
+    docs = records(200)
+    # What one by itself needs, and what begins and ends a batch of so many.
+    assert await statements(database, lambda: waiting(database, [database.put(doc) for doc in docs])) <= 20
+    assert [row["id"] async for row in database.all_docs()] == [doc["_id"] for doc in docs]

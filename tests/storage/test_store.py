@@ -6,6 +6,8 @@ import asyncio
 import gc
 import os
 import shutil
+import threading
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 
 from peerpouch.errors import (
     BadRequest,
+    Conflict,
     CorruptDatabase,
     DatabaseClosed,
     DatabaseExists,
@@ -26,7 +29,8 @@ from peerpouch.errors import (
     SchemaTooNew,
     StorageError,
 )
-from peerpouch.storage import Storage, schema
+from peerpouch.ports import WriteFailure, Written
+from peerpouch.storage import Storage, schema, writing
 from tests.contract.test_attachments import BIG, inline, pattern, stream
 from tests.contract.test_revisions import foreign, store
 
@@ -503,3 +507,62 @@ async def test_documents_of_every_kind_are_the_same_however_they_are_read(path: 
             assert {change["id"] for change in matched} == {"exact", "exact and attached", "exact and two"}
             assert not any("doc" in change for change in matched)
         assert alone["two"]["_conflicts"] == alone["exact and two"]["_conflicts"] == ["1-00"]
+
+
+async def waiting(database: Storage, work: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """What writes gave that waited for the writer together."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def block(_: apsw.Connection) -> None:
+        begun.set()
+        go_on.wait(30)
+
+    first = asyncio.create_task(database._engine.alone(block))
+    await asyncio.to_thread(begun.wait, 30)
+    others = [asyncio.create_task(each) for each in work]
+    await asyncio.sleep(0)  # each goes as far as the writer's queue
+    assert database._engine._jobs.qsize() == len(work)
+    go_on.set()
+    await first
+    return await asyncio.gather(*others, return_exceptions=True)
+
+
+async def test_writes_that_wait_together_are_what_they_are_one_after_the_other(path: Path) -> None:
+    async with await Storage.open(path) as database:
+        rev = (await database.put({"_id": "old", "n": 0})).rev
+        results = await waiting(
+            database,
+            [
+                database.put({"_id": "a", "n": 1}),
+                database.put({"_id": "a", "n": 2}),
+                database.put({"_id": "old", "_rev": rev, "n": 1}),
+                database.put({"_id": "old", "_rev": rev, "n": 2}),
+                database.bulk_docs([{"_id": "b"}, {"_id": "a"}, {"_id": "c"}]),
+                database.put({"_id": "_local/x"}),
+                database.bulk_docs([{"_id": "b", "_rev": "1-ff"}], new_edits=False),
+                database.put({"_id": "d"}),
+            ],
+        )
+        kinds = [type(each) if not isinstance(each, list) else [type(one) for one in each] for each in results]
+        one, conflict = Written, Conflict
+        assert kinds == [one, conflict, one, conflict, [one, WriteFailure, one], one, [one], one]
+        assert [doc["n"] for doc in (await database.get("a"), await database.get("old"))] == [1, 1]
+        assert (await database.get("b", conflicts=True))["_conflicts"]
+        assert (await database.info())["doc_count"] == 5
+        assert [row["id"] async for row in database.all_docs()] == ["a", "b", "c", "d", "old"]
+
+
+async def test_a_write_that_fails_among_others_fails_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = writing.write_batch
+
+    def write_batch(connection: apsw.Connection, edits: Any, options: Any) -> Any:
+        if any(edit.id == "bad" for edit in edits):
+            raise CorruptDatabase("bad")
+        return original(connection, edits, options)
+
+    monkeypatch.setattr(writing, "write_batch", write_batch)
+    async with await Storage.open(path) as database:
+        results = await waiting(database, [database.put({"_id": name}) for name in ("a", "bad", "b")])
+        assert [type(each) for each in results] == [Written, CorruptDatabase, Written]
+        assert [row["id"] async for row in database.all_docs()] == ["a", "b"]
+        assert (await database.info())["doc_count"] == 2

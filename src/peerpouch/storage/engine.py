@@ -18,7 +18,8 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future as ThreadFuture
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,23 @@ T = TypeVar("T")
 _READERS = 3
 # So many jobs share a commit at most, so that the first of them does not wait for ever more of them.
 _GROUP = 256
+
+
+class Mergeable(ABC):
+    """A job that can be done together with others of its kind, which costs less than one after the other."""
+
+    @abstractmethod
+    def __call__(self, connection: apsw.Connection) -> Any:
+        """Do it alone."""
+
+    @abstractmethod
+    def merges_with(self, other: Mergeable) -> bool:
+        """Whether it and the other one may be done together."""
+
+    @abstractmethod
+    def together(self, connection: apsw.Connection, jobs: Sequence[Any]) -> list[Any]:
+        """Do these, of which it is the first, in their order; gives the result of each. If it raises, each is done
+        alone."""
 
 
 @dataclass(slots=True)
@@ -270,8 +288,10 @@ class Engine:
         except apsw.Error as failure:
             return [(None, self._error(failure)) for _ in group]
         try:
-            for job in group:
-                outcomes.append(self._step(connection, job, nested=len(group) > 1))
+            for jobs in _alike(group):
+                outcomes += self._merged(connection, jobs) or [
+                    self._step(connection, job, nested=len(group) > 1) for job in jobs
+                ]
             connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001
             self._roll_back()
@@ -279,6 +299,23 @@ class Engine:
                 return None
             return [(None, self._error(error))]
         return outcomes
+
+    def _merged(self, connection: apsw.Connection, jobs: list[_Job]) -> list[tuple[Any, BaseException | None]] | None:
+        """Outcomes of jobs that are done together; ``None`` where they are to be done one after the other."""
+        first = jobs[0].run
+        if len(jobs) == 1 or not isinstance(first, Mergeable):
+            return None
+        connection.execute("SAVEPOINT jobs")
+        try:
+            results = first.together(connection, [job.run for job in jobs])
+        except apsw.Error:
+            raise  # as in a step
+        except Exception:  # noqa: BLE001 - whose it is shows when each is done alone
+            connection.execute("ROLLBACK TO jobs")
+            connection.execute("RELEASE jobs")
+            return None
+        connection.execute("RELEASE jobs")
+        return [(result, None) for result in results]
 
     def _step(self, connection: apsw.Connection, job: _Job, *, nested: bool) -> tuple[Any, BaseException | None]:
         if not nested:
@@ -310,6 +347,18 @@ class Engine:
         if isinstance(error, (PeerPouchError, Exception)):
             return error
         return StorageError(f"The write to {self.location.label} was interrupted: {error!r}.")
+
+
+def _alike(group: list[_Job]) -> list[list[_Job]]:
+    """The jobs in their order, with those side by side that can be done together."""
+    parts: list[list[_Job]] = []
+    for job in group:
+        before = parts[-1][0].run if parts else None
+        if isinstance(before, Mergeable) and isinstance(job.run, Mergeable) and before.merges_with(job.run):
+            parts[-1].append(job)
+        else:
+            parts.append([job])
+    return parts
 
 
 class _NoLock:

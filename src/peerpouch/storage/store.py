@@ -377,7 +377,7 @@ class Storage(StoredIndexes):
                 prepared = self._prepare(docs, new_edits, {})
             else:
                 prepared = await self._loop.run_in_executor(None, self._prepare, docs, new_edits, {})
-            return await self._engine.write(partial(writing.write_batch, edits=prepared, options=options))
+            return await self._engine.write(writing.WriteJob(prepared, options))
         intake = uploads.Intake(self._engine, kept_as_received=not new_edits)
         try:
             taken: dict[int, dict[str, edits.AttachmentEdit] | PeerPouchError] = {}
@@ -388,7 +388,7 @@ class Storage(StoredIndexes):
                     except (BadRequest, InvalidDocument) as error:
                         taken[n] = error
             prepared = self._prepare(docs, new_edits, taken)
-            return await self._engine.write(partial(writing.write_batch, edits=prepared, options=options))
+            return await self._engine.write(writing.WriteJob(prepared, options))
         finally:
             await intake.discard()
 

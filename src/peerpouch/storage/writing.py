@@ -20,6 +20,7 @@ from peerpouch.ports import Document, Guard, Proposal, WriteFailure, WriteResult
 from peerpouch.storage import contents
 from peerpouch.storage.connections import any_between, fetch, fetch_one, gather, placeholders
 from peerpouch.storage.edits import Edit, LocalEdit, NewAttachment
+from peerpouch.storage.engine import Mergeable
 from peerpouch.storage.judging import MakeGuard, both
 from peerpouch.storage.rows import StoredDocument, read_json
 from peerpouch.storage.schema import BRANCHED, DELETED, EXACT, LEAF, SEQ_SPAN_BITS
@@ -68,6 +69,39 @@ def write_batch(
 ) -> list[WriteResult]:
     """Write documents inside the transaction that is open; one result each, in order."""
     return _BatchWriter(connection, options).run(edits)
+
+
+class WriteJob(Mergeable):
+    """Documents to be written; as a job of the engine, together with those of other callers that wait, too.
+
+    Two batches together are what one after the other would be: of an id that is in both, the second sees what the first
+    wrote, since a writer takes the documents of one id in their order.
+    """
+
+    def __init__(self, edits: Sequence[Edit | LocalEdit | WriteFailure], options: WriteOptions) -> None:
+        self._edits = edits
+        self._options = options
+
+    def __call__(self, connection: apsw.Connection) -> list[WriteResult]:
+        return write_batch(connection, self._edits, self._options)
+
+    def merges_with(self, other: Mergeable) -> bool:
+        # A guard may look at the database, so it judges its own documents when those before are written.
+        return (
+            isinstance(other, WriteJob)
+            and self._options.guard is None
+            and self._options.standing is None
+            and self._options == other._options
+        )
+
+    def together(self, connection: apsw.Connection, jobs: Sequence[WriteJob]) -> list[list[WriteResult]]:
+        results = write_batch(connection, [edit for job in jobs for edit in job._edits], self._options)
+        found: list[list[WriteResult]] = []
+        at = 0
+        for job in jobs:
+            found.append(results[at : at + len(job._edits)])
+            at += len(job._edits)
+        return found
 
 
 class _BatchWriter:
