@@ -2,12 +2,14 @@
 
 import { orAborted, systemClock, within } from './clock.js';
 import { PeerPouchError } from './errors.js';
+import { Openings } from './hub/admission.js';
 import { HubClient } from './hub/client.js';
 import { withoutCredentials } from './hub/names.js';
 import { CONNECT_TIMEOUT } from './peers/limits.js';
 import { Pool } from './peers/pool.js';
 import { SharedDatabase } from './sharing.js';
 import { WebRTC } from './transport/webrtc.js';
+import { toText } from './trust/bytes.js';
 import { Contacts } from './trust/contacts.js';
 import { Identity, fingerprint } from './trust/identity.js';
 import { disclose, enclose } from './trust/invites.js';
@@ -37,6 +39,9 @@ const ICE_SERVERS = [{ urls: 'stun:stun.l.google.com:19302' }];
 
 export class Meeting {
   #turns = new Turns();
+  #openings = new Openings();
+  /** @type {Map<string, number>} How often each key was shut out of each share, as far as it ever was. */
+  #revoked = new Map();
   #isClosed = false;
   #leave = () => this.pool.farewellAtOnce();
 
@@ -156,6 +161,18 @@ export class Meeting {
   }
 
   /**
+   * End what is under way for a key that was shut out of a share, and let it not in if it is just being decided on.
+   *
+   * @param {string} id
+   * @param {Uint8Array} key
+   */
+  shutOut(id, key) {
+    const who = `${id} ${toText(key)}`;
+    this.#revoked.set(who, (this.#revoked.get(who) ?? 0) + 1);
+    this.pool.revoke(id, key);
+  }
+
+  /**
    * The hub's address as an invite carries it.
    *
    * @param {boolean} credentials
@@ -172,17 +189,22 @@ export class Meeting {
     const contact = await this.contacts.nameOf(key).catch(() => null); // damaged contacts do not close the door
     const remote = { key, session, fingerprint: await fingerprint(key), contact };
     const told = disclose(info);
+    const who = `${share} ${toText(key)}`;
+    const revoked = this.#revoked.get(who);
+    // Asked again whenever it matters: there are waits from here until the peer is let in.
+    const serves = () => this.own.get(share) === own && this.#revoked.get(who) === revoked;
     const decide = async () => {
       const grant = await own.door.decide(remote, share, told.info, told.token);
       return own.door.accessOf(grant);
     };
-    const access = await within(this.clock, DECIDE_WITHIN, decide, signal).catch((error) => {
+    const inTime = () => within(this.clock, DECIDE_WITHIN, decide, signal);
+    const access = await this.#openings.enter(toText(key), inTime).catch((error) => {
       if (error.error !== 'timeout') throw error;
       throw new PeerPouchError('forbidden', 'The other side did not decide in time.');
     });
-    if (this.own.get(share) !== own) throw new PeerPouchError('share_not_found', 'No such share is here.');
+    if (!serves()) throw new PeerPouchError('share_not_found', 'No such share is here, or not for you any more.');
     const { handler, revoke } = own.app(access, remote);
-    return { info: own.info, handler, revoke };
+    return { info: own.info, handler, revoke, serves };
   }
 
   // Finding and opening

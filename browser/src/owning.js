@@ -85,7 +85,7 @@ export class OwnShare {
    */
   async revoke(key) {
     await this.#door.invitations.revoke(key);
-    this.#meeting.pool.revoke(this.id, key);
+    this.#meeting.shutOut(this.id, key);
   }
 
   /**

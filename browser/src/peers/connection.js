@@ -4,8 +4,10 @@
  * @typedef {{ key: Uint8Array, session: string }} Address
  * @typedef {import('../transport/link.js').Link} Link
  * @typedef {import('../transport/server.js').Handler} Handler
- * @typedef {{ handler: Handler, access?: unknown, revoke?: (reason?: string) => void }} Guest What serves a share to one
- *   peer; `access`: by what rules; `revoke`: ends what is under way.
+ * @typedef {{
+ *   handler: Handler, access?: unknown, revoke?: (reason?: string) => void, serves?: () => boolean,
+ * }} Guest What serves a share to one peer; `access`: by what rules; `revoke`: ends what is under way; `serves`: whether the
+ *   peer is still let in, which may have changed since it was decided on.
  * @typedef {{ shareId: string, info: unknown, outcome: Promise<unknown> }} Attempt An offer that is under way; `outcome`
  *   gives the sharer's info.
  */

@@ -395,7 +395,8 @@ export class Pool {
       admitted: (share) => {
         const connection = found();
         connection?.live(); // what was let in over a link that has ended is out
-        return connection?.admitted.get(share)?.handler;
+        const guest = connection?.admitted.get(share);
+        return guest && (guest.serves?.() ?? true) ? guest.handler : undefined;
       },
     });
   }

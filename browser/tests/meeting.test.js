@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { Meeting } from '../src/meeting.js';
+import { WebRTC } from '../src/transport/webrtc.js';
+import { Contacts } from '../src/trust/contacts.js';
+import { Identity } from '../src/trust/identity.js';
+import { settle } from './fake-clock.js';
+import { FakePeerConnection } from './fake-rtc.js';
+import { MemoryHub } from './memory-hub.js';
+import { mutant } from './mutant.js';
+import { pouch } from './pouch.js';
+
+const MOST_OF_ONE_KEY = 16;
+
+/** An owner whose `onRemote` asks a person, and those who want to come in. */
+async function scene(t, Class = Meeting) {
+  const identity = await Identity.ephemeral();
+  const meeting = await Class.join(new MemoryHub(), {
+    identity, contacts: new Contacts(), iceServers: [], RTCPeerConnection: FakePeerConnection,
+  });
+  t.after(async () => {
+    await meeting.close();
+    for (const pc of FakePeerConnection.open) pc.close();
+  });
+  const here = { meeting, asked: 0, say: () => {} };
+  const said = new Promise((resolve) => { here.say = resolve; });
+  const onRemote = async () => {
+    here.asked += 1;
+    await said;
+  };
+  here.share = await meeting.shareDatabase(pouch(), { name: 'notes', onRemote });
+  here.key = (await Identity.ephemeral()).key;
+  here.peer = { key: here.key, session: 's'.repeat(26) };
+  const offer = async () => (await new WebRTC({ RTCPeerConnection: FakePeerConnection }).offer(() => {})).sdp;
+  /** Comes by way of the hub. */
+  here.knock = async () => meeting.pool.decide({ peer: here.peer, share: here.share.id, body: { sdp: await offer() } });
+  here.until = async (number) => {
+    while (here.asked < number) await settle();
+  };
+  return here;
+}
+
+async function revokedMeanwhile(here) {
+  const knocking = here.knock();
+  knocking.catch(() => {});
+  await here.until(1);
+  await here.share.revoke(here.key);
+  here.say();
+  return knocking;
+}
+
+test('who is revoked while it is decided on does not get in', async (t) => {
+  const here = await scene(t);
+  await assert.rejects(revokedMeanwhile(here), { error: 'share_not_found' });
+  await here.share.reinstate(here.key);
+  assert.ok((await here.knock()).sdp);
+});
+
+test('twin: without looking again it gets in', async (t) => {
+  const load = mutant(t, { 'meeting.js': [['if (!serves()) throw', 'if (false) throw']] });
+  const here = await scene(t, (await load('meeting.js')).Meeting);
+  assert.ok((await revokedMeanwhile(here)).sdp);
+});
+
+async function revokedBeforeItIsEntered(here) {
+  const { pool } = here.meeting;
+  const answer = pool.answerSdp.bind(pool);
+  pool.answerSdp = async (...given) => { // it may have asked first whether the connection that there is still works
+    await here.share.revoke(here.key);
+    return answer(...given);
+  };
+  here.say();
+  await here.knock();
+  const request = { method: 'GET', url: `/${here.share.id}/`, headers: new Headers(), body: null };
+  return (await pool.handler(here.peer)(request)).status;
+}
+
+test('who is revoked after it was decided on is served nothing, though it is entered then', async (t) => {
+  assert.equal(await revokedBeforeItIsEntered(await scene(t)), 404);
+});
+
+test('twin: without asking at each request it is served', async (t) => {
+  const load = mutant(t, { 'peers/pool.js': [['guest && (guest.serves?.() ?? true) ?', 'guest ?']] });
+  assert.equal(await revokedBeforeItIsEntered(await scene(t, (await load('meeting.js')).Meeting)), 200);
+});
+
+async function knockWithoutEnd(here) {
+  let refused = 0;
+  const noted = (error) => {
+    refused += 1;
+    return error.error;
+  };
+  const knocking = Array.from({ length: 3 * MOST_OF_ONE_KEY }, () => here.knock().then(() => 'in', noted));
+  while (here.asked + refused < knocking.length) await settle();
+  const { asked } = here;
+  here.say();
+  return { asked, answers: await Promise.all(knocking) };
+}
+
+test('no key has more decisions pending than one may', async (t) => {
+  const { asked, answers } = await knockWithoutEnd(await scene(t));
+  assert.equal(asked, MOST_OF_ONE_KEY);
+  assert.equal(answers.filter((answer) => answer === 'too_many_requests').length, 2 * MOST_OF_ONE_KEY);
+});
+
+test('twin: without that bound it has any number', async (t) => {
+  const load = mutant(t, { 'meeting.js': [['this.#openings.enter(toText(key), inTime)', 'inTime()']] });
+  const { asked } = await knockWithoutEnd(await scene(t, (await load('meeting.js')).Meeting));
+  assert.equal(asked, 3 * MOST_OF_ONE_KEY);
+});
