@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 import peerpouch
+from peerpouch.errors import Forbidden, NotSupported
 from peerpouch.hub import shares
 from peerpouch.identity.sealing import SessionKey
+from peerpouch.js import process
 from peerpouch.js.runner import QuickJSRunner
+from peerpouch.node import operating
 from peerpouch.node.operating import VALIDATION
 
 NOBODY: dict[str, Any] = {"name": None, "roles": []}
@@ -69,3 +75,43 @@ async def test_preparing_and_tidying_a_file_is_harmless(tmp_path: Path) -> None:
     assert await peerpouch.prepare_hub(hub) is False
     done = await peerpouch.collect_hub(hub)
     assert (done.deleted, done.purged) == (0, 0)
+
+
+@asynccontextmanager
+async def served(folder: Path) -> AsyncIterator[tuple[str, httpx2.AsyncClient]]:
+    """The URL of a database for its administrator, and what a member has."""
+    async with peerpouch.Server(folder, port=0, admins={"root": "secret"}) as server:
+        url = server.url.replace("//", "//root:secret@", 1) + "hub"
+        await peerpouch.prepare_hub(url)
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            everybody = {"admins": {"roles": ["_admin"]}, "members": {"roles": []}}
+            assert (await http.put(url + "/_security", json=everybody)).status_code == 200
+            yield server.url + "hub/", http
+
+
+async def test_a_prepared_server_takes_shares_and_nothing_else(tmp_path: Path) -> None:
+    async with served(tmp_path) as (url, http):
+        good = share()
+        assert (await http.put(url + good["_id"], json=good)).status_code == 201
+        assert (await http.put(url + "else", json={})).status_code == 403
+
+
+async def test_a_server_that_runs_no_validation_is_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "find_spec", lambda name: None)
+    async with peerpouch.Server(tmp_path, port=0, admins={"root": "secret"}) as server:
+        url = server.url.replace("//", "//root:secret@", 1) + "hub"
+        with pytest.raises(NotSupported, match="extra"):
+            await peerpouch.prepare_hub(url)
+        async with peerpouch.open(url) as hub:
+            await hub.put(share())
+        # Without trying it, the operator is told that all is well, and the hub takes nothing.
+        monkeypatch.setattr(operating, "_try", _nothing)
+        assert await peerpouch.prepare_hub(url)
+        async with peerpouch.open(url) as hub:
+            with pytest.raises(Forbidden):
+                await hub.put(share())
+
+
+async def _nothing(*given: object) -> None: ...

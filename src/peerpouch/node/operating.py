@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 
-from peerpouch.errors import BadRequest, NotFound
+from peerpouch.errors import BadRequest, Forbidden, NotFound, NotSupported
+from peerpouch.hub import shares
 from peerpouch.hub.collector import Collected, collect_garbage
+from peerpouch.identity.encoding import to_base32
 from peerpouch.node import databases, targets
 from peerpouch.node.targets import Kind
 from peerpouch.ports import Clock, Database, Document, SystemClock
@@ -53,6 +56,7 @@ async def prepare_hub(target: str) -> bool:
 
     Raises:
         Forbidden, Unauthorized: the server does not allow it.
+        NotSupported: the server can't run the validation, so that the hub would take nothing; a new one was taken out.
     """
     async with await _open(target) as database:
         if targets.parse(target).kind is not Kind.HTTP:
@@ -61,12 +65,32 @@ async def prepare_hub(target: str) -> bool:
         try:
             there = await database.get(DESIGN_ID)
         except NotFound:
-            await database.put(wanted)
-            return True
-        if there.get("validate_doc_update") == VALIDATION:
-            return False
-        await database.put({**wanted, "_rev": there["_rev"]})
-        return True
+            there = {}
+        changed: bool = there.get("validate_doc_update") != VALIDATION
+        new = None
+        if changed:
+            written = await database.put(wanted | ({"_rev": there["_rev"]} if there else {}))
+            new = None if there else written.rev
+        await _try(database, new)
+        return changed
+
+
+async def _try(database: Database, new: str | None) -> None:
+    """Write what every hub takes: a server that can't run a validation takes nothing where there is one.
+
+    Args:
+        new: The revision of the validation that is taken out again then: one that was there before, stays.
+    """
+    nobody = shares.PREFIX + to_base32(secrets.token_bytes(17), shares.ID_LENGTH)
+    try:
+        await database.put({"_id": nobody, "_deleted": True})
+    except Forbidden as error:
+        if new is not None:
+            await database.remove(DESIGN_ID, new)
+        raise NotSupported(
+            f"The hub takes nothing, because its server can't judge what is written: {error.reason} "
+            "Of `peerpouch serve`, a public hub (--hub) judges by itself."
+        ) from None
 
 
 async def collect_hub(
