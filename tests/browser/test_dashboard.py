@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, FilePayload, ViewportSize, expect
+from playwright.async_api import Browser, BrowserContext, FilePayload, Route, ViewportSize, expect
 
 import peerpouch
 from tests.browser.pages import BROWSER, Tab, chromium, needs_chromium
@@ -178,6 +178,60 @@ async def test_a_visitor_edits_searches_and_resolves_from_the_keyboard(browser: 
         # The one that was refused above is the network's own line.
         assert [line for line in tab.said if "409 (Conflict)" not in line] == []
         await page.context.close()
+
+
+SCRIPTED = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40">'
+    b'<script>document.documentElement.setAttribute("data-ran", origin)</script><rect width="40" height="40"/></svg>'
+)
+
+
+@pytest.mark.parametrize("defended", [True, False])
+async def test_a_picture_or_page_that_somebody_attached_does_not_act_as_the_dashboard(
+    browser: Browser, tmp_path: Path, defended: bool
+) -> None:
+    markup = b"<img src=x onerror=window.ran=1>"
+    async with serving(tmp_path) as server, server.registry.hold("notes") as notes:
+        evil: dict[str, Any] = {
+            "evil.svg": {"content_type": "image/svg+xml", "data": SCRIPTED},
+            "evil.xml": {"content_type": "image/x+xml", "data": SCRIPTED},
+            "<b>evil.html": {"content_type": "text/html", "data": markup},
+        }
+        await notes.put({"_id": markup.decode(), "title": markup.decode(), "_attachments": evil})
+        context = await browser.new_context(viewport=DESK)
+        if not defended:
+
+            async def undefended(route: Route) -> None:
+                text = (BROWSER / "pages" / "dashboard" / "attachments.js").read_text()
+                for line in ("if (/^image\\/svg", "if (!INERT"):
+                    assert text.count(line) == 1
+                    text = text.replace(line, "if (false && " + line.removeprefix("if ("))
+                await route.fulfill(body=text, content_type="text/javascript")
+
+            await context.route("**/attachments.js", undefended)
+        tab = await visit(context, server, "#/db/notes")
+        page = tab.page
+        await page.get_by_role("link", name=markup.decode()).click()
+        await expect(page.get_by_role("img", name="evil.svg")).to_be_visible()
+        await page.get_by_role("button", name="Preview").click()
+        await expect(page.get_by_text(markup.decode()).last).to_be_visible()
+        # "Open image in new tab".
+        address = await page.get_by_role("img", name="evil.svg").get_attribute("src")
+        alone = await context.new_page()
+        await alone.goto(address or "")
+        ran = await alone.evaluate("document.documentElement.getAttribute('data-ran')")
+        assert (ran == page.url.partition("/_peerpouch")[0]) is not defended
+        assert await page.evaluate("window.ran") is None
+        await context.close()
+
+
+@pytest.mark.parametrize("address", ["#/db/%E0%A4%A", "#/db/notes/%", "#/%"])
+async def test_an_address_that_was_cut_shows_the_databases(browser: Browser, tmp_path: Path, address: str) -> None:
+    async with serving(tmp_path) as server:
+        tab = await visit(await browser.new_context(viewport=DESK), server, address)
+        await expect(tab.page.get_by_role("link", name="notes")).to_be_visible()
+        assert tab.said == []
+        await tab.page.context.close()
 
 
 async def test_a_visitor_signs_in_and_sees_what_it_may(browser: Browser, tmp_path: Path) -> None:

@@ -8,6 +8,12 @@ const SMALL = 2_000_000;
 /** Characters of a text that are shown. */
 const EXCERPT = 20_000;
 
+/**
+ * Types that a browser shows without running anything. A blob's address belongs to this page's origin, so an SVG or HTML
+ * that somebody opens in a tab of its own ("Open image in new tab") would act as this page does.
+ */
+const INERT = /^(image\/(png|jpeg|gif|webp|avif|bmp|x-icon|vnd\.microsoft\.icon)|(audio|video)\/[\w.-]+)$/;
+
 /** What kind of element shows a type of content. @param {string} type */
 function kindOf(type) {
   if (/^image\//.test(type)) return 'img';
@@ -57,7 +63,8 @@ export class Attachments {
     const kind = kindOf(type);
     const preview = action(this.notice, () => this.preview(name, type, kind, place));
     const keep = action(this.notice, async () => {
-      const link = h('a', { href: await this.url(name, type), download: name.split('/').at(-1) });
+      const href = await this.url(name, 'application/octet-stream');
+      const link = h('a', { href, download: name.split('/').at(-1) });
       link.click();
     });
     const remove = action(this.notice, async () => {
@@ -104,6 +111,9 @@ export class Attachments {
   /** An address for the content, as long as this is shown. @param {string} name @param {string} type */
   async url(name, type) {
     const blob = await this.content(name);
+    // A picture may be an SVG, which a `data:` address shows, and which belongs to nobody's origin.
+    if (/^image\/svg\+xml\b/i.test(type)) return dataUrl(blob.slice(0, blob.size, 'image/svg+xml'));
+    if (!INERT.test(type)) type = 'application/octet-stream';
     const url = URL.createObjectURL(blob.type === type ? blob : blob.slice(0, blob.size, type));
     if (this.closed) URL.revokeObjectURL(url);
     else this.urls.push(url);
@@ -125,4 +135,14 @@ export class Attachments {
     this.closed = true;
     this.urls.forEach((url) => URL.revokeObjectURL(url));
   }
+}
+
+/** @param {Blob} blob @returns {Promise<string>} */
+function dataUrl(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(/** @type {string} */ (reader.result));
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
 }

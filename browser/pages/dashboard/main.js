@@ -24,9 +24,18 @@ async function viewOf(parts) {
   return section === 'shares' ? new SharesView() : new DatabasesView(user);
 }
 
+/** @param {string} hash A link may have been cut off anywhere. */
+function partsOf(hash) {
+  try {
+    return hash.replace(/^#\/?/, '').split('/').filter(Boolean).map(decodeURIComponent);
+  } catch {
+    return [];
+  }
+}
+
 /** Shows what the address says. */
 async function show() {
-  const parts = location.hash.replace(/^#\/?/, '').split('/').filter(Boolean).map(decodeURIComponent);
+  const parts = partsOf(location.hash);
   if (view?.go?.(parts)) return;
   view?.close();
   view = null;

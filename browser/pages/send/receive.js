@@ -85,7 +85,8 @@ async function reach(invite, state) {
 
 /** @param {Blob} blob @param {string} name */
 function save(blob, name) {
-  const href = URL.createObjectURL(blob);
+  // Of no type that a browser would show, and run, in this page's name.
+  const href = URL.createObjectURL(blob.slice(0, blob.size, 'application/octet-stream'));
   h('a', { href, download: name }).click(); // the browser makes a name of a file of it, and no path
   setTimeout(() => URL.revokeObjectURL(href), 60_000); // by then the browser has begun to copy it
 }

@@ -77,13 +77,37 @@ function malformedAttachments(entries) {
     if (entry.data === undefined && !entry.stub) {
       return failure('doc_validation', `The attachment ${JSON.stringify(name)} has neither data nor stub.`);
     }
+    // With anything else PouchDB fails where nobody hears of it, and never answers.
+    if (entry.data !== undefined && !isContent(entry.data)) {
+      return failure('doc_validation', `The data of the attachment ${JSON.stringify(name)} is not base64.`);
+    }
   }
   return null;
+}
+
+/** Base64, or what `toPouch` made of bytes. @param {unknown} data */
+const isContent = (data) => typeof data === 'string' || data instanceof Blob || data instanceof Uint8Array;
+
+/**
+ * An attachment that brings its content is no stub, whatever it says: PouchDB would go by the stub's digest, which may be
+ * that of a document that its writer may not see.
+ *
+ * @param {Doc} entry
+ */
+function complete(entry) {
+  if (entry.data === undefined) return entry;
+  const { stub, digest, ...kept } = entry;
+  return kept;
 }
 
 /** What is to be stored: without what only reading adds. @param {Doc} doc @param {boolean} newEdits */
 export function storable(doc, newEdits) {
   const kept = Object.fromEntries(Object.entries(doc).filter(([name]) => !ADDED.has(name)));
+  if (kept._attachments) {
+    kept._attachments = Object.fromEntries(
+      Object.entries(kept._attachments).map(([name, entry]) => [name, complete(entry)]),
+    );
+  }
   if (newEdits) delete kept._revisions;
   else kept._rev ??= `${doc._revisions.start}-${doc._revisions.ids[0]}`;
   return kept;

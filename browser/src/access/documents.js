@@ -40,7 +40,8 @@ export function asError(error) {
   if (error instanceof PeerPouchError) return error;
   if (Number.isInteger(error?.status) && typeof error.name === 'string' && error.status >= 400) {
     return new PeerPouchError(error.name, String(error.reason ?? error.message), {
-      status: error.status,
+      // What PouchDB calls a bad argument is base64 that is none: the fault of who sent it, and of one document.
+      status: error.name === 'badarg' ? 400 : error.status,
       cause: error,
     });
   }

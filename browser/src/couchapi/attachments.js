@@ -87,6 +87,7 @@ export async function put(request) {
   const { values } = request;
   const id = documentId(request);
   if (id.startsWith('_local/')) refuse('_local documents do not accept attachments.');
+  request.database.require('write'); // not after everything was received
   const doc = await parent(request, id);
   const type = request.header('content-type') ?? 'application/octet-stream';
   const body = new Blob(/** @type {BlobPart[]} */ (await gather(request.chunks({ decode: false }))));

@@ -6,7 +6,8 @@
  */
 
 import { isObject } from '../access/selector.js';
-import { MAX_JSON, gunzip, refuse } from './requests.js';
+import { PeerPouchError } from '../errors.js';
+import { MAX_BODY, MAX_JSON, gather, gunzip, read, refuse } from './requests.js';
 
 /** Bytes of the head of a part; those of replicators have 200. */
 const MAX_HEAD = 16 * 1024;
@@ -82,6 +83,8 @@ export async function* parts(body, boundary) {
  * @returns {Promise<Record<string, any>>}
  */
 export async function readRelated(request) {
+  // Not after everything was received.
+  request.database.require('write');
   const match = /;\s*boundary=(?:"([^"]{1,200})"|([^\s;"]{1,200}))/i.exec(request.header('content-type') ?? '');
   if (match === null) return refuse('The multipart body has no boundary.');
   const source = parts(request.chunks({ decode: false }), match[1] ?? match[2]);
@@ -97,19 +100,29 @@ export async function readRelated(request) {
   }
   if (!isObject(doc)) return refuse('Document must be a JSON object');
   const entries = isObject(doc._attachments) ? Object.entries(doc._attachments) : [];
+  let left = MAX_BODY; // of what the parts inflate to, all together
   for (const [name, entry] of entries) {
     if (!isObject(entry) || !entry.follows) continue;
     const part = await source.next();
     if (part.done) refuse('The multipart body has fewer parts than the document has attachments that follow.');
-    else doc._attachments[name] = await attachment(name, entry, part.value);
+    else {
+      doc._attachments[name] = await attachment(name, entry, part.value, left);
+      const { data } = doc._attachments[name];
+      left -= data.size ?? data.length;
+    }
   }
   // To the closing boundary: a body that was cut off must not be taken for whole.
   while (!(await source.next()).done);
   return doc;
 }
 
-/** @param {string} name @param {Record<string, any>} entry @param {{ head: string, blob: Blob }} part */
-async function attachment(name, entry, { head, blob }) {
+/**
+ * @param {string} name
+ * @param {Record<string, any>} entry
+ * @param {{ head: string, blob: Blob }} part
+ * @param {number} limit Bytes.
+ */
+async function attachment(name, entry, { head, blob }, limit) {
   const file = /^content-disposition:[^\r\n]*filename="([^"\\%]*)"/im.exec(head)?.[1];
   // Parts go by their order. A file name, where there is one, must not contradict it.
   if (file !== undefined && file !== name)
@@ -120,15 +133,17 @@ async function attachment(name, entry, { head, blob }) {
   }
   return {
     content_type: entry.content_type,
-    data: await toPouch(entry.encoding === 'gzip' ? await unzipped(blob) : blob, entry.content_type),
+    data: await toPouch(entry.encoding === 'gzip' ? await unzipped(blob, limit) : blob, entry.content_type),
   };
 }
 
-/** PouchDB stores what the content is, not how it was encoded. @param {Blob} blob */
-export async function unzipped(blob) {
+/** PouchDB stores what the content is, not how it was encoded. @param {Blob} blob @param {number} [limit] Bytes. */
+export async function unzipped(blob, limit = MAX_BODY) {
   try {
-    return await new Response(gunzip(blob.stream())).blob();
-  } catch {
+    // A few bytes can inflate to anything: they count like those of a body that came as it is.
+    return new Blob(/** @type {BlobPart[]} */ (await gather(read(gunzip(blob.stream()), limit))));
+  } catch (error) {
+    if (error instanceof PeerPouchError) throw error;
     return refuse('The attachment is not valid gzip.');
   }
 }

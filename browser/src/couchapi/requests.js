@@ -21,7 +21,7 @@ import { isObject } from '../access/selector.js';
 export const MAX_JSON = 128 * 1024 * 1024;
 
 /** Bytes of a body with attachments, which a page must hold in memory until PouchDB has them. */
-const MAX_BODY = 1024 * 1024 * 1024;
+export const MAX_BODY = 1024 * 1024 * 1024;
 
 const MAX_QUERY = 64 * 1024;
 

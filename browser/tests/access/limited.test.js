@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { createApp } from '../../src/couchapi/app.js';
+import { mutant } from '../mutant.js';
 import { PouchDB, leaves, pouch, remote } from '../pouch.js';
 
 const access = { select: { public: true } };
@@ -181,6 +182,31 @@ test('a stub does not bring the attachment of a hidden document to light', async
   const both = await there.get('both');
   await there.put({ ...both, more: 1 });
   assert.equal((await there.getAttachment('both', 'a')).toString(), 'visible');
+});
+
+test('a stub that says that it brings its content does neither', async (t) => {
+  const { db } = await world();
+  const { digest } = (await db.get('withfile'))._attachments.a;
+  const entry = { stub: true, data: '', content_type: 'text/plain', digest, revpos: 1, length: 11 };
+  /** @param {any} app @param {string} id @param {boolean} newEdits */
+  const steal = async (app, id, newEdits) => {
+    const doc = { _id: id, public: true, _attachments: { a: entry }, ...(newEdits ? {} : { _rev: '1-a' }) };
+    await app.handler({
+      method: 'POST',
+      url: '/_bulk_docs',
+      headers: new Headers({ 'content-type': 'application/json' }),
+      body: new Blob([JSON.stringify({ new_edits: newEdits, docs: [doc] })]).stream(),
+    });
+    const got = await app.handler({ method: 'GET', url: `/${id}/a`, headers: new Headers() });
+    return got.text();
+  };
+  const open = await mutant(t, {
+    'access/checking.js': [['  if (entry.data === undefined) return entry;', '  return entry;']],
+  })('couchapi/app.js');
+  for (const newEdits of [true, false]) {
+    assert.equal(await steal(createApp(db, { access }), `safe-${newEdits}`, newEdits), '');
+    assert.equal(await steal(open.createApp(db, { access }), `twin-${newEdits}`, newEdits), 'secret file');
+  }
 });
 
 test('filters of design documents and views are refused, since they see everything', async () => {

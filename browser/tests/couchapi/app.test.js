@@ -197,6 +197,12 @@ test('one malformed document does not stop its neighbours', async () => {
     ['a', 'illegal_docid', 'doc_validation', 'missing_stub', 'd'],
   );
   const given = docs.map((doc) => ({ ...doc, _id: `g${doc._id}`, _rev: '1-abc' }));
+  /** @type {any[]} */
+  const wrong = [5, null, 'this is no base64!'];
+  const files = wrong.map((data, n) => ({
+    _id: `gc${n}`, _rev: '1-abc', _attachments: { x: { content_type: 'text/plain', data } },
+  }));
+  given.splice(4, 0, .../** @type {any[]} */ (files));
   given.push({ _id: 'e', _rev: 'nonsense' });
   const response = await createApp(db).handler({
     method: 'POST',
@@ -207,7 +213,7 @@ test('one malformed document does not stop its neighbours', async () => {
   const failed = await response.json();
   assert.deepEqual(
     failed.map((/** @type {any} */ row) => row.id),
-    ['gb', 'gc', 'e'],
+    ['gb', 'gc', 'gc0', 'gc1', 'gc2', 'e'],
   );
   assert.equal((await db.get('gd'))._rev, '1-abc');
 });

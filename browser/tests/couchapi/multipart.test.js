@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { createApp } from '../../src/couchapi/app.js';
-import { parts } from '../../src/couchapi/multipart.js';
+import { parts, unzipped } from '../../src/couchapi/multipart.js';
 import { pouch } from '../pouch.js';
 
 const encode = (/** @type {string} */ text) => new TextEncoder().encode(text);
@@ -79,6 +79,39 @@ test('a body that was cut off, or does not fit its document, changes nothing', a
     assert.equal(response.status, 400, text);
   }
   assert.equal((await db.info()).doc_count, 0);
+});
+
+test('what inflates to more than the limit is refused while it does', async () => {
+  const zeros = new Blob([new Uint8Array(1_000_000)]);
+  const bomb = await new Response(zeros.stream().pipeThrough(new CompressionStream('gzip'))).blob();
+  assert.ok(bomb.size < 2000);
+  await assert.rejects(unzipped(bomb, 100_000), { error: 'too_large' });
+  // The twin: where there is room it is all there.
+  assert.equal((await unzipped(bomb)).size, 1_000_000);
+  await assert.rejects(unzipped(new Blob(['no gzip'])), { error: 'bad_request' });
+});
+
+test('what a visitor may not write is not received first', async () => {
+  for (const [access, url, type] of [
+    ['read-only', '/doc/a', 'text/plain'],
+    ['read-only', '/doc', 'multipart/related; boundary="xyz"'],
+    ['read-write', '/doc/a', 'text/plain'],
+  ]) {
+    let asked = 0;
+    const body = new ReadableStream(
+      {
+        pull(controller) {
+          asked += 1;
+          if (asked > 100) controller.close();
+          else controller.enqueue(new Uint8Array(1000));
+        },
+      },
+      { highWaterMark: 0 },
+    );
+    const headers = new Headers({ 'content-type': type });
+    const response = await createApp(pouch(), { access }).handler({ method: 'PUT', url, headers, body });
+    assert.deepEqual([response.status, asked], access === 'read-only' ? [403, 0] : [201, 101], url);
+  }
 });
 
 test('an attachment that is being read breaks off when its reader is shut out', async () => {
