@@ -103,7 +103,13 @@ test('an invite lets in past the rules, gives what it says, and closes a share t
   assert.ok((await accessOf(at, ada, plain)).write);
   assert.ok(!(await accessOf(at, ada, reading)).write);
   await assert.rejects(decide(at, ada), fails('forbidden'));
-  await assert.rejects(decide(door(), bob), fails('forbidden', /for those who were invited/));
+  // What may be done says nothing of who may come; the twins do.
+  for (const rules of [{}, { access: 'read-only' }, { access: { read: true, write: false } }]) {
+    await assert.rejects(decide(door(rules), bob), fails('forbidden', /for those who were invited/));
+  }
+  for (const rules of [{ access: () => 'read-only' }, { onRemote: () => {} }, { peers: [bob.key] }]) {
+    await decide(door(rules), bob);
+  }
   await assert.rejects(decide(at, bob, new Uint8Array(16)), fails('forbidden', /not valid any more/));
 });
 

@@ -139,6 +139,17 @@ async def test_an_invite_is_all_that_the_other_side_needs_and_lets_nobody_else_i
         await ended(share)
 
 
+async def test_who_was_not_invited_stays_out_after_a_restart_unless_all_are_let_in(folder: Path) -> None:
+    options = ("--hub", "hub.db", "--name", "Notes")
+    for more, code in (("--invite",), 1), ((), 1), (("--read-only",), 1), (("--anybody",), 0):
+        async with running(folder, "alice", "share", "notes.db", *options, *more, "--json") as share:
+            await line(share)
+            assert (await run(folder, "carol", "sync", "carol.db", "Notes", "--hub", "hub.db")).code == code
+            share.send_signal(signal.SIGINT)
+            said = (await ended(share)).err
+            assert ("Only the invited" in said, "OPEN TO ALL" in said) == (more in ((), ("--read-only",)), code == 0)
+
+
 async def test_keys_and_contacts_are_kept_exported_and_imported(folder: Path) -> None:
     shown = (await run(folder, "alice", "identity", "show", "--json")).json
     assert (await run(folder, "alice", "identity", "new")).code == 1

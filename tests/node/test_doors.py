@@ -52,6 +52,11 @@ async def uninvited(house: House) -> bool:
     return await house.enter(MALLORY)
 
 
+async def uninvited_to_read(house: House) -> bool:
+    await house.invitations.add(once=False, expires=None, access=None)
+    return await house.enter(MALLORY, access="read-only")
+
+
 async def after_all_invites_ran_out(house: House) -> bool:
     await house.invitations.add(once=False, expires=10, access=None)
     house.clock.drift(3600)
@@ -166,6 +171,7 @@ class Defence:
 
 DEFENCES = [
     Defence(uninvited, Invitations, "any", _no),
+    Defence(uninvited_to_read, Invitations, "any", _no),
     Defence(after_all_invites_ran_out, Invitations, "any", _no),
     Defence(with_a_made_up_token, invitations, "_find", _first),
     Defence(with_a_token_that_was_taken_back, invitations, "_is_over", lambda entry, now: False),
@@ -205,6 +211,8 @@ async def test_those_who_are_meant_get_in() -> None:
         assert await house.enter(BOB)
         assert await house.enter(CAROL, peers=[BOB, CAROL.fingerprint])
         once = await house.invitations.add(once=True, expires=60, access=None)
+        for says_who in ({"access": lambda peer: "read-only"}, {"on_remote": lambda event: None}, {"peers": [CAROL]}):
+            assert await house.enter(CAROL, **says_who)
         assert await house.enter(BOB, once) and await house.enter(BOB, once, peers=[])
         await house.invitations.revoke(BOB)
         await house.invitations.revoke(BOB, revoked=False)

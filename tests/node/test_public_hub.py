@@ -16,12 +16,15 @@ import httpx2
 import pytest
 
 import peerpouch
+from peerpouch.errors import Forbidden
 from peerpouch.hub import shares, signals
 from peerpouch.hub.public.limits import PublicLimits
 from peerpouch.identity import proofs
 from peerpouch.identity.encoding import to_text
 from peerpouch.identity.keys import Identity
 from peerpouch.identity.proofs import HubSession
+from peerpouch.node.invitations import Invitations
+from peerpouch.ports import SystemClock
 from tests.node.support import Person, eventually
 
 Json = Any
@@ -446,6 +449,38 @@ async def test_a_server_shares_at_its_own_public_hub(tmp_path: Path) -> None:
     ):
         remote = await bob.open("Notes")
         assert (await remote.info())["doc_count"] == 0
+
+
+async def _uninvited_at_a_standing_share(tmp_path: Path) -> bool:
+    (tmp_path / "server").mkdir()
+    async with peerpouch.open(tmp_path / "server" / "notes.db") as notes:
+        await Invitations(notes, SystemClock()).add(once=False, expires=None, access=None)
+    options = peerpouch.ShareOptions("notes", "hub", "Notes")
+    async with (
+        peerpouch.Server(
+            tmp_path / "server", port=0, hub="hub", shares=[options], identity=peerpouch.Identity.ephemeral()
+        ) as server,
+        Person(tmp_path, "bob", server.hub_url) as bob,
+    ):
+        try:
+            await bob.open("Notes")
+        except Forbidden:
+            return False
+        return True
+
+
+async def test_a_servers_share_of_a_database_with_invites_is_for_the_invited(tmp_path: Path) -> None:
+    assert not await _uninvited_at_a_standing_share(tmp_path)
+
+
+async def test_twin_without_looking_for_invites_everybody_comes_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none(*given: object) -> bool:
+        return False
+
+    monkeypatch.setattr(peerpouch.Hub, "has_invites", none)
+    assert await _uninvited_at_a_standing_share(tmp_path)
 
 
 async def test_a_hub_that_holds_shares_starts_again_with_them(tmp_path: Path) -> None:

@@ -87,7 +87,8 @@ export class Door {
     this.invitations = invitations;
     this.#contacts = contacts;
     this.#parse = parse;
-    this.#isDefault = !access && !peers && !onRemote;
+    // Nothing says who may come: then an invite says it.
+    this.#isDefault = !peers && !onRemote && typeof access !== 'function' && !access?.peers;
     /** @type {Access | ((remote: RemotePeer) => any)} */
     this.access = typeof access === 'function' ? access : parse(access ?? 'read-write');
   }

@@ -21,6 +21,10 @@ OPEN_TO_ALL = (
     "OPEN TO ALL: everybody who can read the hub may read AND CHANGE this database. "
     "To let them only read, add --read-only; to let in only those whom you choose, add --invite or --peer."
 )
+INVITED_ONLY = (
+    "Only the invited may come, because there were invites before. To let in everybody, add --anybody; to invite more, "
+    "--invite."
+)
 READ_BY_ALL = "Everybody who can read the hub may read this database. To choose who may, add --invite or --peer."
 
 
@@ -35,6 +39,7 @@ class _Asked:
     read_only: bool
     select: Any
     peers: tuple[str, ...]
+    anybody: bool
     invite: bool
     once: bool
     expires: float | None
@@ -55,6 +60,7 @@ class _Asked:
     "--select", metavar="JSON", callback=json_value, help="Share the documents that match this selector only."
 )
 @click.option("--peer", "peers", metavar="WHO", multiple=True, help="Let in this key, fingerprint or contact.")
+@click.option("--anybody", is_flag=True, help="Let in everybody, although people were invited before.")
 @click.option("--invite", is_flag=True, help="Print an invite, and let in nobody without one.")
 @click.option("--once", is_flag=True, help="With --invite: for the first person who uses it.")
 @click.option("--expires", metavar="TIME", callback=seconds, help="With --invite: for how long, such as 90m or 1d.")
@@ -71,6 +77,8 @@ def command(**options: Any) -> None:
     asked = _Asked(**options)
     if not asked.invite and (asked.once or asked.expires is not None or asked.with_credentials):
         raise click.UsageError("--once, --expires and --with-credentials go with --invite.")
+    if asked.anybody and (asked.invite or asked.peers):
+        raise click.UsageError("--anybody goes with neither --invite nor --peer.")
     run(_share(asked))
 
 
@@ -86,11 +94,13 @@ async def _share(asked: _Asked) -> None:
             say(f"opened by {who}{told}")
 
     own = peerpouch.Identity.load(asked.identity)
-    restricted = asked.invite or bool(asked.peers)
     async with (
         peerpouch.open(asked.file, create=False) as database,
         peerpouch.Hub(asked.hub, identity=own, **network(asked.relay, asked.compression)) as meeting,
     ):
+        # Whoever was let in by an invite of an earlier run did not come to a place that is open to everybody.
+        invited = not asked.anybody and await meeting.has_invites(database)
+        restricted = asked.invite or bool(asked.peers) or invited
         share = await meeting.share_database(
             database,
             name=asked.name,
@@ -103,6 +113,10 @@ async def _share(asked: _Asked) -> None:
         if asked.invite:
             invite = str(await share.invite(once=asked.once, expires=asked.expires, credentials=asked.with_credentials))
         _show(asked, share, invite)
+        if not restricted:
+            say(READ_BY_ALL if asked.read_only else OPEN_TO_ALL)
+        elif not asked.invite and not asked.peers:
+            say(INVITED_ONLY)
         # Leaving the hub withdraws the share.
         await asyncio.Event().wait()
 
@@ -118,5 +132,3 @@ def _show(asked: _Asked, share: peerpouch.OwnShare, invite: str) -> None:
             show_code(invite)
             say("Whoever has this invite may come in: send it over a way that you trust.")
         say(f"Your fingerprint is {share.fingerprint}. Ctrl-C ends the share.")
-    if not invite and not asked.peers:
-        say(READ_BY_ALL if asked.read_only else OPEN_TO_ALL)

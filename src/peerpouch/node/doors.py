@@ -85,11 +85,15 @@ class Door:
         self.on_remote = on_remote
         self.invitations = invitations
         self._contacts = contacts
-        self._by_default = access is None and peers is None and on_remote is None
+        named = callable(access) or (isinstance(access, Access) and access.peers is not None)
+        self._by_default = peers is None and on_remote is None and not named
+        """Whether nothing says who may come: then an invite says it."""
 
     async def is_open_to_all(self) -> bool:
         """Whether anybody who reads the hub may come and write."""
-        return self._by_default and not await self.invitations.any()
+        access = self.access
+        writes = isinstance(access, Access) and access.write
+        return self._by_default and writes and not await self.invitations.any()
 
     async def decide(self, remote: RemotePeer, share_id: str, info: Any, token: bytes | None) -> Grant:
         """Let somebody in.

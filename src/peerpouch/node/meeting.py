@@ -234,8 +234,8 @@ class Meeting(ABC):
                 ``None`` to refuse. Administration is nobody's unless an ``Access`` grants it.
             peers: Who may come: keys, fingerprints, or names of contacts; ``[]`` for the invited only.
 
-        Without ``access``, ``peers`` and ``on_remote``, anybody who reads the hub may read and write, unless there are
-        invites: then only the invited may come.
+        Where neither ``peers`` nor ``on_remote`` nor ``access`` says who may come, everybody at the hub may; unless
+        there are invites, then only the invited may.
 
         Raises:
             BadRequest: the name, the info or the access is not allowed; or a copy of the database is shared already.
@@ -306,6 +306,10 @@ class Meeting(ABC):
             if before.owned and before.served.database is not database:
                 await before.served.database.close()
         return share
+
+    async def has_invites(self, database: Database) -> bool:
+        """Whether somebody was ever invited to a database, so that it should not be shared with everybody unasked."""
+        return await Invitations(database, self._clock).any()
 
     async def unshare_database(self, database: Database | OwnShare | str | os.PathLike[str]) -> None:
         """Share a database no more: withdraw it, and close what is connected for it.

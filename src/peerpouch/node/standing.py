@@ -99,10 +99,14 @@ class StandingShare:
         while True:
             try:
                 async with self._registry.hold(options.database, create=True) as database, self._hub() as hub:
+                    # ``on_remote`` only looks on here: it is the invites, if there are any, that say who may come.
+                    named = isinstance(options.access, Access) and options.access.peers is not None
+                    invited_only = not named and await hub.has_invites(database)
                     share = await hub.share_database(
                         database,
                         name=options.name or options.database,
                         access=options.access,
+                        peers=[] if invited_only else None,
                         on_remote=self._welcome,
                     )
                     wait, self._share = _FIRST_WAIT, share
