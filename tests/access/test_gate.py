@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from peerpouch.access import limitedqueries
 from peerpouch.access.gate import METHODS, GatedDatabase
 from peerpouch.core.policy import Access, Action
 from peerpouch.errors import DatabaseClosed, Forbidden, NotFound
@@ -227,3 +228,26 @@ async def test_revoking_stops_a_listing_and_an_attachment_between_two_pages(data
             await anext(stream)
         with suppress(StopAsyncIteration):
             await stream.aclose()
+
+
+@pytest.mark.parametrize(
+    ("source", "plain"),
+    [
+        ("function (doc) { emit(doc.a, doc . b.c); }", True),
+        ("function named(doc) { if (doc._id > 'a') emit(doc.type, 1); }", True),
+        ("doc => emit(doc.a, document)", True),
+        ("(d) => { emit(d.a, {doc: 1}); }", True),
+        ("function (doc) { emit(doc._id, doc); }", False),
+        ("function (doc) { for (var name in doc) emit(name); }", False),
+        ("function (doc) { emit(doc['_con' + 'flicts']); }", False),
+        ("function (doc) { emit(doc._conflicts); }", False),
+        ("function (doc) { emit(doc. _c\\u006fnflicts); }", False),
+        ("function (doc) { emit(arguments[0]); }", False),
+        ("function (a, doc) { emit(a.b); }", False),
+        ("function (...all) { emit(all[0]); }", False),
+        ("function ({_id}) { emit(_id); }", False),
+        ("(function () { return function (doc) { emit(doc.a); }; })()", False),
+    ],
+)
+def test_it_is_known_which_views_may_tell_of_conflicts(source: str, plain: bool) -> None:
+    assert limitedqueries._plain(source) is plain

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from peerpouch.access import gate, guests, validation, writes
+from peerpouch.access import gate, guests, limitedqueries, validation, writes
 from peerpouch.access.gate import GatedDatabase
 from peerpouch.access.selection import Selection
 from peerpouch.core.policy import Access
@@ -137,6 +137,17 @@ async def filters_by_a_function_of_the_owners(world: World) -> bool:
         return False
 
 
+async def reads_of_a_hidden_conflict_in_a_row(world: World) -> bool:
+    whole = {"map": "function (doc) { if (doc.team) emit(doc._id, doc); }"}
+    await world.owner.put({"_id": "_design/whole", "views": {"docs": whole}})
+    hidden = f"1-{'d4' * 16}"
+    leaves = [{"_rev": f"2-{'c3' * 16}", "team": "red"}, {"_rev": hidden, "team": "blue"}]
+    await world.owner.bulk_docs([{"_id": "both", **leaf} for leaf in leaves], new_edits=False)
+    rows = (await world.visit(LIMITED).query("whole/docs"))["rows"]
+    assert {"visible", "edited"} <= {row["id"] for row in rows}
+    return hidden in str(rows)
+
+
 class _Own:
     """In place of a limited database: the owner's, as it is."""
 
@@ -179,6 +190,7 @@ DEFENCES = [
     Defence(sees_more_than_that_a_document_was_deleted, [("peerpouch.access.selection", "strip", lambda leaf: leaf)]),
     Defence(learns_of_hidden_writes_by_sequences, [(gate, "LimitedDatabase", _Own)]),
     Defence(asks_queries_that_were_not_offered, [(Access, "require_query", _nobody)]),
+    Defence(reads_of_a_hidden_conflict_in_a_row, [(limitedqueries, "_plain", lambda source: True)]),
     Defence(filters_by_a_function_of_the_owners, [(gate, "LimitedDatabase", _Own)]),
 ]
 

@@ -324,6 +324,12 @@ async def test_the_built_in_reductions() -> None:
     assert [part["sum"] for part in pairs] == [3, 30]
     made = {"sum": 5, "count": 2, "min": 1, "max": 4, "sumsqr": 17}
     assert (await reduced("_stats", [made, made]))["count"] == 4
+    # Beyond what JSON's numbers can be: null, as JavaScript writes it, and no error.
+    for huge in ([1e308, 1e308], [10**400, 0.5], [-(10**400), 0.5, 1]):
+        assert await reduced("_sum", huge) is None
+        assert await reduced("_sum", [[1, n] for n in huge]) == [len(huge), None]
+        assert (await reduced("_stats", huge))["sum"] is None
+    assert await reduced("_sum", [10**400, 1]) == 10**400 + 1
     unfit: list[tuple[str, list[Any]]] = [
         ("_sum", ["x"]),
         ("_sum", [1, {"a": 1}]),

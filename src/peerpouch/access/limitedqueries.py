@@ -11,6 +11,7 @@ Python function, which is given visible documents only, it is computed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Final, Literal
@@ -49,6 +50,9 @@ _CONFLICTS: Final = (
     "Only a part of this database is shared with you, and a query by conflicts would tell of all of it: "
     "get a document with conflicts=true, or replicate and query the copy."
 )
+_HEAD: Final = re.compile(r"\s*(?:function(?:\s+[\w$]+)?\s*\(|\(?)\s*([A-Za-z_$][\w$]*)\s*(?:\)|=>)")
+"""A function of one parameter; another one could stand for the first, as ``arguments`` does."""
+_INDIRECT: Final = re.compile(r"_conflicts|\barguments\b|\beval\b|\\u")
 _NOTHING: Final[Mapping[str, Any]] = {"_id": {"$in": []}}
 _ALL_DOCS: Final = {"ddoc": None, "name": "_all_docs", "type": "special", "def": {"fields": [{"_id": "asc"}]}}
 
@@ -268,7 +272,7 @@ class LimitedQueries(Queries):
 
     async def _looks_at_conflicts(self, view: str) -> bool:
         """Whether a view's rows may tell of a document's other leaves. Raises NotFound for one that is not there."""
-        return "_conflicts" in str((await self._definition(view)).get("map"))
+        return not _plain(str((await self._definition(view)).get("map")))
 
     async def _judged(self, doc_ids: list[str], plain: bool) -> set[str]:
         """Those whose winner, which is what a view is made of, is visible; unless ``plain`` also its conflicts."""
@@ -320,6 +324,19 @@ class LimitedQueries(Queries):
                     with_conflicts(doc, leaves, conflicts, False)
                     docs[doc_id, rev] = doc
         return [{**row, "doc": docs.get(link)} for row, link in zip(rows, links, strict=True)]
+
+
+def _plain(map_source: str) -> bool:
+    """Whether all that a map function does with its document is to read fields by name, ``_conflicts`` not among them.
+
+    What is handed on as a whole (``emit(doc._id, doc)``) has the ``_conflicts`` in it. In doubt, which a comment
+    that mentions the document leaves too, it isn't plain.
+    """
+    head = _HEAD.match(map_source)
+    if head is None or _INDIRECT.search(map_source):
+        return False
+    bare = rf"(?<![\w$]){re.escape(head[1])}(?![\w$])(?!\s*\.\s*[A-Za-z_$])"
+    return re.search(bare, map_source[head.end() :]) is None
 
 
 def _pinned(node: Node) -> set[str] | None:

@@ -71,6 +71,24 @@ class _Count(BuiltIn):
         return self._count
 
 
+def _plus(a: Any, b: Any) -> Any:
+    try:
+        return a + b
+    except OverflowError:  # an integer beyond what a float can be, and a float
+        return math.inf if max(a, b, key=abs) > 0 else -math.inf
+
+
+def _shown(total: Any) -> Any:
+    """A result as JSON has it: a number beyond all that it knows is null, as JavaScript writes it."""
+    if type(total) is float:
+        return total if math.isfinite(total) else None
+    if type(total) is list:
+        return [_shown(item) for item in total]
+    if type(total) is dict:
+        return {name: _shown(item) for name, item in total.items()}
+    return total
+
+
 def _is_number(value: Any) -> bool:
     return type(value) is int or type(value) is float
 
@@ -85,23 +103,23 @@ class _Sum(BuiltIn):
         total = self._sum
         for row in rows:
             value = row.value
-            total = total + value if _is_number(value) and _is_number(total) else _add(total, value)
+            total = _plus(total, value) if _is_number(value) and _is_number(total) else _add(total, value)
         self._sum = total
 
     def total(self) -> Any:
-        return self._sum
+        return _shown(self._sum)
 
 
 def _add(a: Any, b: Any) -> Any:
     if _is_number(a) and _is_number(b):
-        return a + b
+        return _plus(a, b)
     if type(b) is dict and (type(a) is dict or a == 0):
         return _add_objects(a or {}, b)
     if type(a) is dict and b == 0 and _is_number(b):
         return a
     left, right = ([value] if _is_number(value) else value for value in (a, b))
     if type(left) is list and type(right) is list and all(map(_is_number, (*left, *right))):
-        shared = [x + y for x, y in zip(left, right, strict=False)]
+        shared = [_plus(x, y) for x, y in zip(left, right, strict=False)]
         return shared + left[len(right) :] + right[len(left) :]
     raise BadRequest(
         "The _sum function requires that map values be numbers, arrays of numbers, or objects of these, "
@@ -135,7 +153,7 @@ class _Stats(BuiltIn):
             self._stats = _merge(self._stats, _stats_of(row.value))
 
     def total(self) -> Any:
-        return {"sum": 0, "count": 0, "min": 0, "max": 0, "sumsqr": 0} if self._stats is None else self._stats
+        return {"sum": 0, "count": 0, "min": 0, "max": 0, "sumsqr": 0} if self._stats is None else _shown(self._stats)
 
 
 def _stats_of(value: Any) -> Any:
@@ -155,11 +173,11 @@ def _merge(a: Any, b: Any) -> Any:
         return [_merge(x, y) for x, y in zip(a, b, strict=True)]
     if type(a) is dict and type(b) is dict:
         return {
-            "sum": a["sum"] + b["sum"],
+            "sum": _plus(a["sum"], b["sum"]),
             "count": a["count"] + b["count"],
             "min": min(a["min"], b["min"]),
             "max": max(a["max"], b["max"]),
-            "sumsqr": a["sumsqr"] + b["sumsqr"],
+            "sumsqr": _plus(a["sumsqr"], b["sumsqr"]),
         }
     raise BadRequest("The _stats function requires that all values have the same shape.")
 
