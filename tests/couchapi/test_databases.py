@@ -90,11 +90,19 @@ class TestBulk:
         assert kinds == ["ok", "conflict", "ok", "illegal_docid"]
 
     async def test_what_is_stored_as_given_is_only_mentioned_when_it_fails(self, api: Api) -> None:
-        docs = [{"_id": "a", "_rev": "1-a"}, {"_id": "b", "_rev": "1-b", "_unknown": 1}]
+        docs = [{"_id": "a", "_rev": "1-a"}, {"_id": "b", "_rev": "1-b", "_revisions": {"start": 2, "ids": ["c", "b"]}}]
         answer = await api.post("/db/_bulk_docs", {"docs": docs, "new_edits": False})
         (row,) = answer.json
-        assert (row["id"], row["rev"], row["error"]) == ("b", "1-b", "doc_validation")
+        assert (row["id"], row["rev"], row["error"]) == ("b", "1-b", "bad_request")
         assert (await api.get("/db/a")).json["_rev"] == "1-a"
+
+    async def test_a_member_that_no_document_has_fails_the_whole_request(self, api: Api) -> None:
+        for new_edits in (True, False):
+            docs = [{"_id": "a", "_rev": "1-a"}, {"_id": "b", "_rev": "1-b", "_zing": 4}]
+            answer = await api.post("/db/_bulk_docs", {"docs": docs, "new_edits": new_edits})
+            assert (answer.status, answer.json["error"]) == (400, "doc_validation")
+            assert answer.json["reason"] == "Bad special document member: _zing"
+            assert (await api.get("/db/a")).status == 404
 
     async def test_many_documents_are_read_at_once(self, api: Api) -> None:
         docs = [{"_id": "a", "_rev": rev} for rev in ("1-a", "1-b")] + [{"_id": "b", "_rev": "1-c"}]

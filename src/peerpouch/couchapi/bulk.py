@@ -9,7 +9,7 @@ from typing import Any
 
 from peerpouch.core import jsonio
 from peerpouch.core.multipart import closing
-from peerpouch.couchapi.checks import check_document, check_id, check_rev, check_revs
+from peerpouch.couchapi.checks import check_document, check_id, check_members, check_rev, check_revs
 from peerpouch.couchapi.exporting import export
 from peerpouch.couchapi.multipart import revision_part
 from peerpouch.couchapi.requests import Request
@@ -36,6 +36,7 @@ async def bulk_docs(request: Request) -> Response:
     docs = [check_document(doc) for doc in docs]
     for doc in docs:
         check_id(doc)
+        check_members(doc, new_edits=new_edits)
     database = await request.database()
     results = await database.bulk_docs(docs, new_edits=new_edits) if docs else []
     if new_edits:

@@ -6,10 +6,12 @@ import binascii
 import re
 from typing import Any
 
-from peerpouch.errors import BadRequest, InvalidDocumentId
+from peerpouch.core.special import is_special
+from peerpouch.errors import BadRequest, InvalidDocument, InvalidDocumentId
 from peerpouch.ports import Document
 
 _REVISION = re.compile(r"[0-9]{1,15}-[^\s]{1,200}")
+_REV_LIKE = re.compile(r"[0-9]+-.")
 
 
 def check_document(value: Any) -> Document:
@@ -63,6 +65,33 @@ def check_id(doc: Document) -> None:
         raise InvalidDocumentId("Document id must be a string")
     if isinstance(doc_id, str) and doc_id.startswith("_") and not doc_id.startswith(("_design/", "_local/")):
         raise InvalidDocumentId("Only reserved document ids may start with underscore.")
+
+
+def check_members(doc: Document, *, new_edits: bool) -> None:
+    """Check what no document of any CouchDB has: of a document among many it fails the whole request, as there.
+
+    Limits that only this server has fail the document alone, which a replicator survives.
+
+    Raises:
+        InvalidDocument: a member that begins with ``_`` and is none of the database's, or a ``_deleted`` that is no
+            boolean.
+        BadRequest: a ``_rev`` of another form, or none where the writer has to give it.
+    """
+    for name in doc:
+        if name[:1] == "_" and not is_special(name):
+            raise InvalidDocument(f"Bad special document member: {name}")
+    if not isinstance(doc.get("_deleted", False), bool):
+        raise InvalidDocument("_deleted must be true or false.")
+    rev = doc.get("_rev")
+    if rev is not None and (not isinstance(rev, str) or _REV_LIKE.match(rev) is None):
+        raise BadRequest("Invalid rev format")
+    if not new_edits and rev is None and doc.get("_revisions") is None and not is_local(doc):
+        raise BadRequest("When `new_edits: false`, the document needs `_rev` or `_revisions`.")
+
+
+def is_local(doc: Document) -> bool:
+    """Whether this is a ``_local`` document, which has no history."""
+    return str(doc.get("_id", "")).startswith("_local/")
 
 
 def check_revs(value: dict[str, Any]) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from peerpouch.core import jsonio, revisions
 from peerpouch.core.revisions import Rev
+from peerpouch.core.special import DROPPED, KEPT_PREFIX
 from peerpouch.errors import (
     BadRequest,
     DocumentTooLarge,
@@ -26,12 +27,6 @@ it must fit the head of a request on a channel, which has 16 KiB: what can be wr
 
 MAX_NAME = 1024
 """Bytes of an attachment's name, for the same reason."""
-
-# What CouchDB and PouchDB add to documents that are read. It is dropped from documents that are written.
-_DROPPED = frozenset(
-    {"_revs_info", "_conflicts", "_deleted_conflicts", "_local_seq", "_rev_tree"},
-)
-_KEPT_PREFIX = "_replication_"
 
 
 @dataclass(slots=True)
@@ -244,9 +239,9 @@ def _special_fields(doc: dict[str, Any], body: dict[str, Any]) -> int:
                 raise InvalidDocument("_deleted must be true or false.")
             if value:
                 flags |= DELETED
-        elif name.startswith(_KEPT_PREFIX):
+        elif name.startswith(KEPT_PREFIX):
             body[name] = value
-        elif name not in _DROPPED:
+        elif name not in DROPPED:
             raise InvalidDocument(f"Bad special document member: {name}")
     return flags
 
