@@ -6,6 +6,8 @@ The servers are processes of their own; the client is the same, in the same run.
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -83,12 +85,43 @@ for _what, _task in ((bulk, _bulk), (push, _push), (pull, _pull), (no_op, _no_op
 
 
 REQUESTS = 3000
-"""GETs of one document at each number of connections."""
+"""GETs of one document at each number of connections, where there is no ``wrk``."""
+
+WRK = shutil.which("wrk")
+SECONDS = 5
+"""That ``wrk`` asks for, at each number of connections."""
+
+_RATE = re.compile(r"^Requests/sec:\s+([0-9.]+)$", re.MULTILINE)
+_P99 = re.compile(r"^\s+99%\s+([0-9.]+)(us|ms|s)$", re.MULTILINE)
+_MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+
+
+def read_wrk(output: str) -> Measured:
+    """What ``wrk --latency`` printed.
+
+    Raises:
+        ValueError: it tells of no rate, or of answers that were none.
+    """
+    rate, p99 = _RATE.search(output), _P99.search(output)
+    if rate is None or p99 is None or "Non-2xx" in output or "Socket errors" in output:
+        raise ValueError(f"wrk did not measure:\n{output}")
+    return Measured(float(rate[1]), f"p99 {float(p99[1]) * _MILLISECONDS[p99[2]]:.1f} ms, client wrk")
+
+
+async def _wrk(wrk: str, url: str, connections: int) -> Measured:
+    process = await asyncio.create_subprocess_exec(
+        *(wrk, "-t1", f"-c{connections}", f"-d{SECONDS}s", "--latency", "-H", "Accept: application/json", url),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    return read_wrk(output.decode())
 
 
 async def _gets(run: Run, name: str, connections: int) -> Measured:
     async with server(name, run) as url, pouch(run.folder) as client:
         await client("put", url + "bench", [{"_id": "a", "text": "x" * 200}])
+        if WRK is not None:
+            return await _wrk(WRK, url + "bench/a", connections)
         parts = urlsplit(url)
         times: list[float] = []
         request = f"GET /bench/a HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: application/json\r\n\r\n".encode()
@@ -109,7 +142,7 @@ async def _gets(run: Run, name: str, connections: int) -> Measured:
         times.clear()
         seconds = await _timed(asyncio.gather(*(one(REQUESTS // connections) for _ in range(connections))))
     p99 = statistics.quantiles(times, n=100)[98] * 1000
-    return Measured(len(times) / seconds, f"p99 {p99:.1f} ms")
+    return Measured(len(times) / seconds, f"p99 {p99:.1f} ms, client in Python")
 
 
 for _connections in (1, 16, 64):

@@ -12,6 +12,7 @@ from benchmarks.documents import SETS, batches, record
 from benchmarks.plots import plot
 from benchmarks.registry import SHORT, Benchmark, Measured, Run
 from benchmarks.runner import run_all
+from benchmarks.serving import read_wrk
 
 
 def _benchmark() -> tuple[Benchmark, list[str]]:
@@ -40,6 +41,14 @@ def test_subjects_take_turns_each_in_an_empty_folder() -> None:
     assert order == ["peerpouch", "the limit"] * SHORT.rounds
     assert [result.median for result in results] == [200.0, 400.0]
     assert len(said) == 2 * SHORT.rounds
+
+
+def test_what_wrk_prints_is_read_or_refused() -> None:
+    printed = "    99%    1.25ms\n  9 requests in 3.00s\nRequests/sec:   1234.50\n"
+    assert read_wrk(printed) == Measured(1234.5, "p99 1.2 ms, client wrk")
+    for broken in ("", printed.replace("99%", "98%"), printed + "  Non-2xx or 3xx responses: 9\n"):
+        with pytest.raises(ValueError, match="did not measure"):
+            read_wrk(broken)
 
 
 def test_a_failing_subject_is_named_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
