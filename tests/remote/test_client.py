@@ -227,6 +227,20 @@ async def test_a_read_that_is_to_come_back_does(status: int) -> None:
     assert server.all_closed
 
 
+async def test_a_date_to_come_back_at_is_measured_by_the_servers_own_clock() -> None:
+    def later(date: str) -> Reply:
+        headers = {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT", "date": date}
+        return Reply({"error": "made_up", "reason": "later"}, status=429, headers=headers)
+
+    remote, _ = database(later("Wed, 21 Oct 2015 07:26:00 GMT"))
+    with pytest.raises(TooManyRequests) as caught:
+        await remote.get("a")
+    assert caught.value.retry_after == 120.0
+    remote, server = database(later("Wed, 21 Oct 2015 07:28:30 GMT"), {"_id": "a", "_rev": "1-a"})
+    assert (await remote.get("a"))["_rev"] == "1-a"
+    assert len(server.asked) == 2
+
+
 async def test_a_write_comes_back_only_where_nothing_was_done() -> None:
     written = [{"ok": True, "id": "a", "rev": "1-a"}]
     remote, server = database(_later(429), written)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -348,9 +350,21 @@ class Client:
 
 
 def _retry_after(response: Response) -> float | None:
-    """Seconds that the server asks to wait. A date is not looked at: it needs two clocks that agree."""
+    """Seconds that the server asks to wait. A date is compared with the date of the answer: both are the server's own,
+    while its clock and ours need not agree."""
     after: str = response.headers.get("retry-after", "").strip()
-    return float(min(int(after), MAX_RETRY_AFTER)) if after.isdecimal() and len(after) < 10 else None
+    if after.isascii() and after.isdecimal() and len(after) < 10:
+        return float(min(int(after), MAX_RETRY_AFTER))
+    then, now = _http_date(after), _http_date(response.headers.get("date", ""))
+    return None if then is None or now is None else min(max((then - now).total_seconds(), 0.0), MAX_RETRY_AFTER)
+
+
+def _http_date(text: str) -> datetime | None:
+    """A date as HTTP writes it (RFC 9110, 5.6.7); such a date is in UTC."""
+    try:
+        return parsedate_to_datetime(text).replace(tzinfo=UTC) if len(text) < 100 else None
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _object_or_none(data: bytes) -> dict[str, Any] | None:
