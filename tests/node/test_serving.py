@@ -14,7 +14,7 @@ import pytest
 
 import peerpouch
 from peerpouch.couchapi import front
-from peerpouch.errors import BadRequest
+from peerpouch.errors import BadRequest, Unauthorized
 from peerpouch.node.folder import FolderRegistry
 from peerpouch.storage import Storage
 
@@ -49,6 +49,19 @@ async def until(condition: Callable[[], Any]) -> Any:
             if found:
                 return found
             await asyncio.sleep(0.02)
+
+
+async def test_who_opens_by_url_may_show_who_it_is_by_headers(server: peerpouch.Server) -> None:
+    async with client(server, AUTH) as http:
+        assert (await http.put("notes")).status_code == 201
+        given = (await http.post("_session", json={"name": AUTH[0], "password": AUTH[1]})).headers["set-cookie"]
+    async with peerpouch.open(server.url + "notes", headers={"Cookie": given.partition(";")[0]}) as notes:
+        assert (await notes.put({"_id": "a"})).id == "a"
+    async with peerpouch.open(server.url + "notes") as stranger:
+        with pytest.raises(Unauthorized):
+            await stranger.get("a")
+    with pytest.raises(BadRequest, match="none"):
+        await peerpouch.open(":memory:", headers={"Cookie": "x"})
 
 
 async def test_without_an_administrator_everybody_of_this_machine_is_one(party: peerpouch.Server) -> None:

@@ -43,7 +43,9 @@ def _answers(*parts: bytes) -> Handler:
 _OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
-async def _heads_sent(url: str, request: str, headers: dict[str, str] | None = None) -> str:
+async def _heads_sent(
+    url: str, request: str, headers: dict[str, str] | None = None, always: dict[str, str] | None = None
+) -> str:
     heads: list[str] = []
 
     async def handler(head: bytes, writer: asyncio.StreamWriter) -> None:
@@ -51,7 +53,7 @@ async def _heads_sent(url: str, request: str, headers: dict[str, str] | None = N
         await _answers(_OK)(head, writer)
 
     async with _server(handler) as port:
-        exchange = NetworkExchange(url.format(port=port))
+        exchange = NetworkExchange(url.format(port=port), headers=always)
         response = await exchange.handle_async_request(Request("GET", request.format(port=port), headers=headers))
         assert await response.aread() == b"ok"
         await response.aclose()
@@ -76,6 +78,27 @@ async def test_a_header_of_the_request_wins() -> None:
         "http://ann:pass@127.0.0.1:{port}", "http://127.0.0.1:{port}/", {"Authorization": "Bearer x"}
     )
     assert "Bearer x" in head and "Basic" not in head
+
+
+async def test_headers_of_the_exchange_go_to_its_server_and_to_no_other() -> None:
+    always = {"X-Auth-CouchDB-UserName": "ann", "Authorization": "Bearer t"}
+    head = await _heads_sent("http://127.0.0.1:{port}/db", "http://127.0.0.1:{port}/db", always=always)
+    assert "bearer t" in head.lower() and "x-auth-couchdb-username: ann" in head.lower()
+    head = await _heads_sent("http://localhost:{port}/db", "http://127.0.0.1:{port}/db", always=always)
+    assert "bearer" not in head.lower() and "x-auth" not in head.lower()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *({"x": value} for value in ("secret\r\nevil: 1", "secret\n", "secrét")),
+        *({name: "secret"} for name in ("x y", "", "Content-Length", "host")),
+    ],
+)
+async def test_headers_that_would_break_a_request_are_refused_without_their_values(headers: dict[str, str]) -> None:
+    with pytest.raises(BadRequest) as refused:
+        NetworkExchange("http://127.0.0.1:1/db", headers=headers)
+    assert "secr" not in str(refused.value)
 
 
 async def test_a_compressed_body_can_be_had_raw_and_decoded() -> None:
@@ -197,7 +220,7 @@ async def test_redirections_of_writes_are_followed_where_the_server_says_that_it
 
 async def test_credentials_do_not_go_to_another_server() -> None:
     async with _moving() as (other, told), _moving(_moved(302, f"http://127.0.0.1:{other}/x")) as (port, _):
-        exchange = NetworkExchange(f"http://u:p@127.0.0.1:{port}")
+        exchange = NetworkExchange(f"http://u:p@127.0.0.1:{port}", headers={"X-Auth-CouchDB-Token": "t"})
         headers = {"cookie": "AuthSession=x"}
         response = await exchange.handle_async_request(Request("GET", f"http://127.0.0.1:{port}/db", headers=headers))
         assert await response.aread() == b"ok"
@@ -205,6 +228,7 @@ async def test_credentials_do_not_go_to_another_server() -> None:
     (head,) = told
     assert "authorization" not in head.lower()
     assert "cookie" not in head.lower()
+    assert "x-auth" not in head.lower()
     assert f"host: 127.0.0.1:{other}" in head.lower()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
@@ -118,16 +118,22 @@ async def open_file(
 
 
 async def open_url(
-    url: str, *, timeout: float | None = None, session: HubSession | None = None, clock: Clock | None = None
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+    session: HubSession | None = None,
+    clock: Clock | None = None,
 ) -> RemoteDatabase:
     """A database behind an ``http(s)`` URL; a user name and password in it are sent as basic authentication.
 
     Nothing is sent before the first request.
 
     Args:
+        headers: Sent with every request, to this server only.
         session: What is proved to the database if it is a public hub.
     """
-    exchange: Exchange = NetworkExchange(url)
+    exchange: Exchange = NetworkExchange(url, headers=headers)
     if session is not None:
         exchange = ProvingExchange(exchange, urlsplit(url).path, session, clock or SystemClock())
     limit = REQUEST_TIMEOUT if timeout is None else timeout

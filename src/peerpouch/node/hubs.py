@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
-from peerpouch.errors import NotSupported
+from peerpouch.errors import BadRequest, NotSupported
 from peerpouch.hub.names import parse_name
 from peerpouch.identity.contacts import Contacts
 from peerpouch.identity.invites import Invite, is_invite
@@ -40,6 +41,7 @@ def open(
     confirm: bool = False,
     timeout: float | None = None,
     request_timeout: float | None = None,
+    headers: Mapping[str, str] | None = None,
     ice_servers: ice.IceServersLike = None,
     ice_transport_policy: Literal["all", "relay"] = "all",
     compression: Literal["auto", "on", "off"] = "auto",
@@ -60,11 +62,11 @@ def open(
         identity: For a share: in whose name; by default the user's own.
         timeout: Seconds. For a share: to connect, now and after a loss. For a URL: for each step of a request.
         request_timeout: Seconds. For a share: for each step of an answer, once it is connected.
+        headers: For a URL: sent with every request to that server, and to no other: a bearer token as
+            ``{"Authorization": "Bearer …"}``, or what a proxy wants. A user name and password go into the URL.
         ice_servers, ice_transport_policy, compression: For a share: as for :class:`Hub`.
         create: For a path: make the file when there is none.
         durability: For a path. ``"full"``: what was acknowledged survives a power cut; ``"normal"``: a killed process.
-        validate: For a path: let ``validate_doc_update`` of its design documents judge what is written through this
-            object, replication and shares included. It needs the extra ``js``.
         auto_compaction: For a path: drop the body of a revision as soon as it is no leaf any more.
         max_document_size: For a path: the most bytes of a document's JSON, without its attachments.
         validate: For a path: let ``validate_doc_update`` of its design documents judge what is written through this
@@ -94,6 +96,7 @@ def open(
                 request_timeout=request_timeout,
                 network=_network(ice_servers, ice_transport_policy, compression),
             ),
+            headers=headers,
             create=create,
             durability=durability,
             auto_compaction=auto_compaction,
@@ -140,6 +143,7 @@ async def _open(
     target: str | os.PathLike[str] | Invite,
     *,
     visit: _Asked = _PLAINLY,
+    headers: Mapping[str, str] | None = None,
     create: bool = True,
     durability: Durability = "full",
     auto_compaction: bool = False,
@@ -151,10 +155,12 @@ async def _open(
     if isinstance(target, Invite):
         return await _open_share(target.share_id, target.hub, visit, target)
     parsed = targets.parse(target)
+    if headers is not None and parsed.kind is not Kind.HTTP:
+        raise BadRequest("Headers are for a database behind a URL; this is none.")
     if parsed.kind is Kind.SHARE:
         return await _open_share(*parse_name(parsed.address), visit, None)
     if parsed.kind is Kind.HTTP:
-        return await databases.open_url(parsed.address, timeout=visit.timeout, session=visit.session)
+        return await databases.open_url(parsed.address, headers=headers, timeout=visit.timeout, session=visit.session)
     return await databases.open_file(
         parsed.address,
         create=create,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from urllib.parse import unquote
 
 import httpx2
@@ -16,6 +17,12 @@ from peerpouch.exchange import AsyncByteStream, Exchange, Request, Response
 _TIMEOUT = {"connect": 10.0, "read": 90.0, "write": 60.0, "pool": 60.0}
 #: A replication has ten requests going and a live feed; several may share one exchange. CouchDB takes 2,048.
 _LIMITS = httpx2.Limits(max_connections=64, max_keepalive_connections=32, keepalive_expiry=30.0)
+
+#: What a header's name and value may be made of (RFC 9110, 5.1 and 5.5): no line can begin within one.
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
+#: They say where a message ends and to whom it goes, which the request itself knows.
+_FRAMING = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "expect"})
 
 #: Requests made for one, at most: a server that sends from http to https, and from there to a path, needs three.
 _REDIRECTIONS = 6
@@ -48,10 +55,11 @@ class NetworkExchange(Exchange):
 
     Args:
         url: ``http://`` or ``https://``; user and password in it are sent as basic authentication to this host only.
+        headers: Sent with every request to this host, and to no other: a bearer token, or what a proxy wants.
         ca_file: A file of certificates to trust instead of the system's.
     """
 
-    def __init__(self, url: str, *, ca_file: str | None = None) -> None:
+    def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, ca_file: str | None = None) -> None:
         parsed = httpx2.URL(url)
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise BadRequest(f"{_without_password(parsed)} is not an http:// or https:// URL.")
@@ -62,6 +70,7 @@ class NetworkExchange(Exchange):
         if parsed.userinfo:
             user = f"{unquote(parsed.username)}:{unquote(parsed.password)}"
             self._authorization = "Basic " + base64.b64encode(user.encode()).decode()
+        self._headers = _checked(headers or {})
         verify = httpx2.create_ssl_context(verify=ca_file) if ca_file else True
         self._transport = httpx2.AsyncHTTPTransport(
             verify=verify, limits=_LIMITS, trust_env=True, socket_options=_socket_options()
@@ -106,7 +115,7 @@ class NetworkExchange(Exchange):
         headers = request.headers.copy()
         headers["host"] = url.netloc.decode("ascii")
         if not self._is_ours(url):
-            for name in ("authorization", "cookie"):
+            for name in ("authorization", "cookie", *self._headers):
                 headers.pop(name, None)
         return Request(request.method, url, headers=headers, stream=request.stream, extensions=request.extensions)
 
@@ -119,6 +128,9 @@ class NetworkExchange(Exchange):
 
     async def _send(self, request: Request) -> Response:
         ours = self._is_ours(request.url)
+        if ours:
+            for name, value in self._headers.items():
+                request.headers.setdefault(name, value)
         if ours and self._authorization is not None and "authorization" not in request.headers:
             request.headers["authorization"] = self._authorization
         request.extensions.setdefault("timeout", _TIMEOUT)
@@ -133,6 +145,20 @@ class NetworkExchange(Exchange):
 
     async def aclose(self) -> None:
         await self._transport.aclose()
+
+
+def _checked(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers by their names in lower case. No error shows a value: it may be a secret."""
+    checked: dict[str, str] = {}
+    for name, value in headers.items():
+        if _HEADER_NAME.fullmatch(name) is None:
+            raise BadRequest(f"{name!r} is no name of a header.")
+        if name.lower() in _FRAMING:
+            raise BadRequest(f"The header {name} is the request's own.")
+        if _HEADER_VALUE.fullmatch(value) is None:
+            raise BadRequest(f"The value of the header {name} must be printable ASCII text.")
+        checked[name.lower()] = value
+    return checked
 
 
 class _Body(AsyncByteStream):
