@@ -63,6 +63,8 @@ export class FakePeerConnection {
   static open = new Set();
   /** Set to make connections that never open. */
   static blocked = false;
+  /** Set to tell of a channel after what came first on it, as Chromium may. */
+  static tardy = false;
 
   constructor(configuration) {
     this.configuration = configuration;
@@ -112,7 +114,9 @@ export class FakePeerConnection {
     this.channel.other = channel;
     channel.readyState = 'open';
     this.channel.readyState = 'open';
-    other.ondatachannel?.({ channel });
+    const tell = () => other.ondatachannel?.({ channel });
+    if (FakePeerConnection.tardy) setTimeout(tell, 20);
+    else tell();
     this.channel.onopen?.();
   }
 

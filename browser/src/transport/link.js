@@ -71,6 +71,9 @@ export class Link {
     /** @type {Set<() => void>} Who waits for a change of the connection. */
     this.waiters = new Set();
     this.stopBeat = this.stopDraining = () => {};
+    // Engines may lose what comes before their application has got the channel (Chromium fires `message` before
+    // `datachannel`). The answerer's first message tells that it has it; the offerer can't request before that anyway.
+    this.held = offerer;
 
     channel.binaryType = 'arraybuffer';
     channel.onmessage = (event) => this.onMessage(event.data);
@@ -102,6 +105,7 @@ export class Link {
     if (!this.isOver) {
       if (!this.isClosing) {
         this.isClosing = true;
+        this.held = false;
         this.connection.goAway(Code.NONE, 'The other side closed the connection.');
         this.lose(this.gone());
         this.pump();
@@ -117,6 +121,7 @@ export class Link {
   /** The page goes away: there is time for one message. With an error's code, the peer need not wait for more. */
   leave() {
     if (this.isOver) return;
+    this.held = false;
     this.connection.goAway(Code.CANCELLED, 'The page was closed.');
     this.pump();
     this.end(null);
@@ -232,7 +237,7 @@ export class Link {
 
   pump() {
     this.pumpDue = false;
-    if (this.isOver) return;
+    if (this.isOver || this.held) return;
     const { connection, channel, pacer } = this;
     const now = this.clock.monotonic();
     try {
@@ -267,6 +272,7 @@ export class Link {
   /** @param {unknown} data */
   onMessage(data) {
     if (this.isOver) return;
+    this.held = false;
     const now = this.clock.monotonic();
     // The protocol has no text messages. An empty one is a breach of it, which is what a text is, too.
     const message = data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array();

@@ -4,6 +4,7 @@ import { gzipSync } from 'node:zlib';
 
 import { PeerPouchError } from '../../src/errors.js';
 import { systemClock } from '../../src/clock.js';
+import { Link } from '../../src/transport/link.js';
 import { WebRTC } from '../../src/transport/webrtc.js';
 import { limits } from '../../src/wire/limits.js';
 import { FakeClock, settle, until } from '../fake-clock.js';
@@ -16,7 +17,7 @@ const echo = async (request) => {
 
 afterEach(() => {
   for (const pc of FakePeerConnection.open) pc.close();
-  FakePeerConnection.blocked = false;
+  FakePeerConnection.blocked = FakePeerConnection.tardy = false;
 });
 
 async function pair({ left = echo, right = echo, clock = systemClock, bounds } = {}) {
@@ -60,6 +61,24 @@ test('both ends send requests and answer them', async () => {
   });
   const many = await Promise.all(Array.from({ length: 200 }, (_, n) => right.fetch(`/${n}`).then((r) => r.json())));
   assert.deepEqual(many.map(({ url }) => url), Array.from({ length: 200 }, (_, n) => `/${n}`));
+});
+
+test('what comes before the answerer has got its channel is not lost, for nothing comes', async () => {
+  FakePeerConnection.tardy = true;
+  const [left, right] = await pair();
+  assert.equal((await left.fetch('/a')).status, 200);
+  assert.equal((await right.fetch('/b')).status, 200);
+});
+
+test('twin: a HELLO that waits for nobody is lost', async () => {
+  FakePeerConnection.tardy = true;
+  Object.defineProperty(Link.prototype, 'held', { get: () => false, set() {}, configurable: true });
+  try {
+    const [left] = await Promise.allSettled([pair().then(([link]) => link.fetch('/a'))]);
+    assert.match(left.reason.reason, /HELLO|No path/);
+  } finally {
+    delete Link.prototype.held;
+  }
 });
 
 test('bodies flow both ways, whole and unharmed, whatever they are given as', async () => {

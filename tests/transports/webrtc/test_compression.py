@@ -126,6 +126,7 @@ async def test_a_slow_path_is_noticed_while_it_is_used_and_a_fast_one_too(second
     """The path takes so many seconds for each message."""
     clock = FakeClock()
     async with linked(JsonApp(), clock=clock) as pair:
+        await until(lambda: pair.b.connection.round_trip is not None)
         slow = pair.channels[1]
         slow.hold = True
 

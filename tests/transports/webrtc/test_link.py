@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -18,11 +19,13 @@ from peerpouch.errors import (
     TooLarge,
 )
 from peerpouch.exchange import Exchange, Request, Response
+from peerpouch.ports import Link, PendingLink
 from peerpouch.transports.webrtc import RTCOptions, WebRTC
+from peerpouch.transports.webrtc.engine import EngineConnection
 from peerpouch.transports.webrtc.link import PeerLink
 from peerpouch.wire import Code, Limits
 from peerpouch.wire.liveness import Liveness, Verdict
-from tests.transports.harness import ALICE, BOB, FakeClock, MemoryEngine, TestApp, drop, linked, until
+from tests.transports.harness import ALICE, BOB, FakeClock, MemoryConnection, MemoryEngine, TestApp, drop, linked, until
 
 
 async def _get(exchange: Exchange, target: str, **options: Any) -> Response:
@@ -407,6 +410,53 @@ async def test_an_unanswered_offer_times_out_and_names_its_candidates() -> None:
     await _fails_with(offer.connect(timeout=0.01), PeerUnreachable)
     await offer.abandon()
     await transport.close()
+
+
+class _Unready(MemoryEngine):
+    """An answerer's engine that loses what comes before its application has got the channel, as Chromium may."""
+
+    async def connection(self, options: RTCOptions) -> EngineConnection:
+        connection = MemoryConnection()
+        channel = connection.channel
+
+        def arrive(message: bytes) -> None:
+            if channel._on_message is not None:
+                channel._on_message(message)
+
+        channel.arrive = arrive  # type: ignore[method-assign]
+        return connection
+
+
+@asynccontextmanager
+async def _late_answerer() -> AsyncIterator[tuple[PendingLink, asyncio.Task[Link]]]:
+    """An offerer whose channel is open, and an answerer that has not taken it yet."""
+    one, two = WebRTC(engine=MemoryEngine()), WebRTC(engine=_Unready())
+    try:
+        offer = await one.offer(TestApp(), BOB)
+        answer = await two.answer(offer.sdp, TestApp(), ALICE)
+        connecting = asyncio.create_task(offer.connect(answer.sdp, timeout=1))
+        await until(lambda: one._pending and offer._connection.channel._on_message is not None)  # type: ignore[attr-defined]
+        for _ in range(20):
+            await asyncio.sleep(0)  # whatever it sends of itself has arrived
+        yield answer, connecting
+    finally:
+        await asyncio.gather(one.close(), two.close())
+
+
+async def test_an_answerer_that_takes_its_channel_late_misses_nothing() -> None:
+    async with _late_answerer() as (answer, connecting):
+        link = await answer.connect(timeout=5)
+        assert await _read(link.exchange, "/empty") == b""
+        assert await _read((await connecting).exchange, "/empty") == b""
+
+
+async def test_twin_a_hello_that_waits_for_nobody_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PeerLink, "_held", property(lambda link: False, lambda link, value: None), raising=False)
+    async with _late_answerer() as (answer, connecting):
+        with pytest.raises(PeerPouchError):
+            await answer.connect(timeout=0.2)
+        with pytest.raises(PeerPouchError):
+            await (await connecting).exchange.handle_async_request(Request("GET", "http://peer/empty"))
 
 
 async def test_a_peer_that_opens_the_channel_and_says_nothing_times_out() -> None:

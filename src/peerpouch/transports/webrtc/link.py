@@ -113,6 +113,9 @@ class PeerLink(Link, Streams):
         self._pump_due = False
         self._sent = self._received = 0
         self._went_away = False
+        # Engines may lose what comes before their application has got the channel (Chromium fires ``message`` before
+        # ``datachannel``). The answerer's first message tells that it has it; the offerer can't request before that anyway.
+        self._held = offerer
         self._opened: asyncio.Future[None] = loop.create_future()
         self._over: asyncio.Future[PeerPouchError | None] = loop.create_future()
         self._drained = asyncio.Event()
@@ -284,7 +287,7 @@ class PeerLink(Link, Streams):
 
     def _pump(self) -> None:
         self._pump_due = False
-        if self._over.done():
+        if self._over.done() or self._held:
             return
         connection, channel, pacer = self.connection, self._channel, self._pacer
         now = self._clock.monotonic()
@@ -323,6 +326,7 @@ class PeerLink(Link, Streams):
         if self._over.done():
             return
         now = self._clock.monotonic()
+        self._held = False
         self._received += len(message)
         self._liveness.heard(now)
         self._path_watch.heard()
@@ -431,6 +435,7 @@ class PeerLink(Link, Streams):
 
     async def _close(self) -> None:
         if not self._over.done():
+            self._held = False
             self.connection.go_away(Code.NONE, "The other side closed the connection.")
             lost = PeerUnreachable("The connection to the peer was closed.")
             self._lose(lost)
