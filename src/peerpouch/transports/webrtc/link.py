@@ -114,7 +114,7 @@ class PeerLink(Link, Streams):
         self._sent = self._received = 0
         self._went_away = False
         # Engines may lose what comes before their application has got the channel (Chromium fires ``message`` before
-        # ``datachannel``). The answerer's first message tells that it has it; the offerer can't request before that anyway.
+        # ``datachannel``). The answerer's first message tells that it has it; the offerer can't request before anyway.
         self._held = offerer
         self._opened: asyncio.Future[None] = loop.create_future()
         self._over: asyncio.Future[PeerPouchError | None] = loop.create_future()

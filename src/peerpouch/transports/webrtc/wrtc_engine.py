@@ -145,7 +145,10 @@ class _Connection(EngineConnection):
     async def answer(self, offer: str) -> str:
         await self.rollback()
         await self._remote(webrtc.RTCSdpType.offer, offer)
-        return await self._gathered(await self._pc.create_answer())
+        try:
+            return await self._gathered(await self._pc.create_answer())
+        except _REFUSALS as error:  # it was closed meanwhile, or there is nothing in the offer that it could answer
+            raise PeerUnreachable(f"The engine can't answer the offer: {error}") from error
 
     async def accept(self, answer: str) -> None:
         await self._remote(webrtc.RTCSdpType.answer, answer)
