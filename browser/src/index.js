@@ -95,6 +95,10 @@ async function openAt(PouchDB, hub, shareId, options) {
   }
 }
 
+const list = answering(/** @this {any} @param {any} options */ async function (options) {
+  return (await meetingOf(this)).getSharedDatabases(options);
+});
+
 /** @type {any} */
 let lastPouchDB = null;
 
@@ -110,10 +114,12 @@ export default function PeerPouch(PouchDB) {
     return openAt(PouchDB, hub, shareId, { info, timeout, confirm });
   });
   Object.assign(PouchDB.prototype, {
-    /** See `Meeting.getSharedDatabases`; also with a callback, alone or behind the options. */
-    getSharedDatabases: answering(/** @this {any} @param {any} options */ async function (options) {
-      return (await meetingOf(this)).getSharedDatabases(options);
-    }),
+    /** See `Meeting.getSharedDatabases`; also with a callback, alone or behind the options. The promise has `cancel()`, too. */
+    getSharedDatabases: /** @this {any} @param {any[]} args */ function (...args) {
+      const listed = list.apply(this, args);
+      const cancel = () => void listed.then((shares) => shares.cancel(), () => {});
+      return Object.assign(listed, { cancel });
+    },
     /** See `Meeting.shareDatabase`. */
     shareDatabase: answering(/** @this {any} @param {any} database @param {any} options */ async function (database, options) {
       return (await meetingOf(this)).shareDatabase(database, options);

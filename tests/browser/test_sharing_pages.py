@@ -261,4 +261,13 @@ async def test_two_devices_edit_one_list_offline_too_and_converge(browser: Brows
     await have(guest.page, ["oat milk", "bread", "eggs", "tea"])
     await guest.page.get_by_role("button", name="Remove bread").click()
     await have(owner.page, ["oat milk", "eggs", "tea"])
-    assert [json.dumps(line) for line in owner.said + guest.said] == []
+
+    # The owner's page is closed, and opened again.
+    await owner.page.close()
+    await expect(guest.page.get_by_text("the other device is away")).to_be_visible(timeout=LONG)
+    await add(guest.page, "jam")
+    again = Tab(await owner.page.context.new_page())
+    await again.page.goto(url)
+    await have(again.page, ["oat milk", "eggs", "tea", "jam"])
+    await expect(guest.page.get_by_text("in sync")).to_be_visible(timeout=LONG)
+    assert [json.dumps(line) for line in owner.said + guest.said + again.said] == []

@@ -90,6 +90,7 @@ class Page {
 
   /** @param {'good' | 'warn' | 'bad' | ''} kind @param {string} text */
   show(kind, text) {
+    if (this.badge.textContent === text) return; // what is said once is not said again to readers of screens
     this.badge.className = `badge ${kind}`;
     this.badge.textContent = text;
   }
@@ -139,11 +140,22 @@ class Page {
     this.notice.textContent = '';
     this.delay = 0;
     const sync = this.sync = PouchDB.sync(this.local, remote, { live: true, retry: true, back_off_function: backOff });
-    sync.on('active', () => this.show('good', 'in sync'));
-    sync.on('paused', (/** @type {any} */ error) =>
-      (error ? this.show('warn', 'the other device is away') : this.show('good', 'in sync')));
-    sync.on('complete', () => remote.close());
+    // PouchDB tells of its retries late, and of a sync's not at all; the connection is there or not.
+    const look = async () => {
+      const stats = await remote.stats().catch(() => null);
+      if (sync !== this.sync) return;
+      if (stats) this.show('good', 'in sync');
+      else this.show('warn', 'the other device is away');
+    };
+    void look();
+    const timer = setInterval(look, 1000);
+    sync.on('complete', () => {
+      clearInterval(timer);
+      remote.close();
+    });
     sync.on('error', (/** @type {any} */ error) => {
+      clearInterval(timer);
+      this.sync = null;
       this.show('bad', 'not connected');
       this.notice.textContent = reasonOf(error);
       void remote.close();
