@@ -119,6 +119,11 @@ export class Download {
       return;
     }
     this.received += chunk.length;
+    if (this.size !== null && this.received > this.size) {
+      // Not only at the end: an owner may send for ever.
+      await this.reader?.cancel();
+      throw new PeerPouchError('protocol_error', `The attachment has ${this.size} bytes, and more came.`);
+    }
     this.onProgress(this.received, this.size);
     controller.enqueue(chunk);
   }

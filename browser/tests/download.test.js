@@ -114,6 +114,24 @@ test('a body that ends too early without an error is an error', async () => {
   await assert.rejects(coming.blob(), fails('protocol_error'));
 });
 
+test('an owner that goes on sending is stopped at the size that it told', async () => {
+  let sent = 0;
+  let isCancelled = false;
+  const fetch = async () => new Response(new ReadableStream(
+    {
+      pull(controller) {
+        sent += 1000;
+        controller.enqueue(new Uint8Array(1000));
+      },
+      cancel() { isCancelled = true; },
+    },
+    { highWaterMark: 0 },
+  ), { headers: { 'content-length': '5000' } });
+  const coming = await download(fetch, 'd', 'f');
+  await assert.rejects(coming.blob(), fails('protocol_error'));
+  assert.deepEqual([sent, isCancelled], [6000, true]);
+});
+
 test('nothing is received that is not read', async () => {
   const { fetch } = owner();
   const coming = await download(fetch, 'd', 'f');

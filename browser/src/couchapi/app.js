@@ -17,7 +17,7 @@ import { bulkDocs, bulkGet, missingRevs, revsDiff } from './bulk.js';
 import { changes } from './changes.js';
 import * as documents from './documents.js';
 import * as listing from './listing.js';
-import { Request, refuse } from './requests.js';
+import { Request, refuse, roomForBodies } from './requests.js';
 import { errorResponse, jsonResponse } from './responses.js';
 
 /** @typedef {(request: Request) => Promise<Response>} Handler */
@@ -132,15 +132,21 @@ async function respond(request) {
 export function createApp(db, { access, peer, name = 'share', clock = systemClock } = {}) {
   const visitor = peer?.key instanceof Uint8Array ? `peer\0${toText(peer.key)}` : 'anonymous\0';
   const database = new GatedDatabase(db, Access.parse(access), { visitor, peer });
+  const room = roomForBodies();
   /** @param {import('./requests.js').RequestLike} raw */
   async function handler(raw) {
+    /** @type {Request | null} */
+    let request = null;
     try {
-      const response = await respond(new Request(raw, database, { clock, name }));
+      request = new Request(raw, database, { clock, name, room });
+      const response = await respond(request);
       if (raw.method.toUpperCase() !== 'HEAD' || response.body === null) return response;
       await response.body.cancel();
       return new Response(null, response);
     } catch (error) {
       return errorResponse(error);
+    } finally {
+      request?.release();
     }
   }
   return { handler, revoke: (reason) => database.revoke(reason) };

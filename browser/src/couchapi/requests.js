@@ -1,6 +1,7 @@
 /** A request: its path, its parameters, its headers, and its body, which has a limit. */
 
 import { PeerPouchError } from '../errors.js';
+import { Turns } from '../turns.js';
 import { isObject } from '../access/selector.js';
 
 /**
@@ -22,6 +23,19 @@ export const MAX_JSON = 128 * 1024 * 1024;
 
 /** Bytes of a body with attachments, which a page must hold in memory until PouchDB has them. */
 export const MAX_BODY = 1024 * 1024 * 1024;
+
+/** Bytes of a JSON body that needs no place: 64 of them, which one connection can have, are 16 MiB. */
+const SMALL = 256 * 1024;
+
+/** Bytes of one that needs a medium place; a replicator's batch has 1 MiB. */
+const MEDIUM = 4 * 1024 * 1024;
+
+/**
+ * The places of one visitor for larger bodies, which are held whole while they are handled: as many medium ones as a
+ * replicator has batches under way, and one of any size. Who waits holds up nobody else, since what is not read gives
+ * no credit to its sender. So a visitor makes a page hold 16 + 16 + 128 MiB, and not 64 times 128.
+ */
+export const roomForBodies = () => ({ medium: new Turns(4), large: new Turns(1) });
 
 const MAX_QUERY = 64 * 1024;
 
@@ -111,7 +125,7 @@ export class Request {
   /**
    * @param {RequestLike} raw
    * @param {import('../access/gate.js').GatedDatabase} database
-   * @param {{ clock: import('../access/watching.js').Clock, name: string }} context
+   * @param {{ clock: import('../access/watching.js').Clock, name: string, room: ReturnType<typeof roomForBodies> }} context
    */
   constructor(raw, database, context) {
     this.raw = raw;
@@ -136,6 +150,20 @@ export class Request {
       .map((pair) => pair.split(/=(.*)/s).slice(0, 2).map(decoded));
     this.params = new Params(new Map(pairs.map(([name, value = '']) => [name, value])));
     this.signal = raw.signal ?? new AbortController().signal;
+    /** Ends the request's hold on its places. @type {() => void} */
+    this.release = () => {};
+    /** @type {Promise<void>} */
+    this.handled = new Promise((resolve) => { this.release = resolve; });
+  }
+
+  /** Wait for a place, and keep it until the request was handled. @param {Turns} turns @returns {Promise<void>} */
+  place(turns) {
+    return new Promise((resolve) => {
+      void turns.take(() => {
+        resolve();
+        return this.handled;
+      });
+    });
   }
 
   /** @param {string} name */
@@ -186,7 +214,17 @@ export class Request {
     ) {
       refuse('Content-Type must be application/json', 'bad_content_type');
     }
-    const text = await new Blob(/** @type {BlobPart[]} */ (await gather(this.chunks({ limit: MAX_JSON })))).text();
+    const { medium, large } = this.context.room;
+    const chunks = [];
+    let size = 0;
+    let places = 0;
+    for await (const chunk of this.chunks({ limit: MAX_JSON })) {
+      size += chunk.length;
+      if (size > SMALL && places === 0) places = await this.place(medium).then(() => 1);
+      if (size > MEDIUM && places === 1) places = await this.place(large).then(() => 2);
+      chunks.push(chunk);
+    }
+    const text = await new Blob(/** @type {BlobPart[]} */ (chunks)).text();
     if (text === '' && !required) return {};
     try {
       return JSON.parse(text);

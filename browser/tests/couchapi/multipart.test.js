@@ -114,6 +114,42 @@ test('what a visitor may not write is not received first', async () => {
   }
 });
 
+test('a visitor makes a page hold one large body, whatever it sends at once', async () => {
+  const { handler } = createApp(pouch());
+  const SIZE = 5 << 20;
+  const STEP = 64 << 10;
+  /** @type {number[]} */
+  const sent = [];
+  /** @type {(() => void)[]} */
+  const ends = [];
+  const requests = [...Array(8).keys()].map((n) => {
+    sent[n] = 0;
+    const rest = new Promise((resolve) => { ends[n] = () => resolve(undefined); });
+    const body = new ReadableStream(
+      {
+        async pull(controller) {
+          if (sent[n] >= SIZE) {
+            await rest;
+            controller.enqueue(encode('{"docs": []}'));
+            controller.close();
+            return;
+          }
+          sent[n] += STEP;
+          controller.enqueue(new Uint8Array(STEP).fill(32));
+        },
+      },
+      { highWaterMark: 0 },
+    );
+    const headers = new Headers({ 'content-type': 'application/json' });
+    return handler({ method: 'POST', url: '/_bulk_docs', headers, body });
+  });
+  // One is read to its end, three wait with what is medium, and the others with what is small.
+  const held = [5 << 20, ...Array(3).fill((4 << 20) + STEP), ...Array(4).fill((256 << 10) + STEP)];
+  while (sent.toSorted((a, b) => b - a).join() !== held.join()) await new Promise((resolve) => setTimeout(resolve, 5));
+  for (const end of ends) end();
+  assert.deepEqual(await Promise.all(requests.map(async (each) => (await each).status)), Array(8).fill(201));
+});
+
 test('an attachment that is being read breaks off when its reader is shut out', async () => {
   const db = pouch();
   await db.put({ _id: 'a', _attachments: { f: { content_type: 'text/plain', data: Buffer.alloc(1_000_000) } } });
