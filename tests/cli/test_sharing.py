@@ -150,6 +150,14 @@ async def test_who_was_not_invited_stays_out_after_a_restart_unless_all_are_let_
             assert ("Only the invited" in said, "OPEN TO ALL" in said) == (more in ((), ("--read-only",)), code == 0)
 
 
+async def test_a_key_that_begins_with_a_hyphen_is_no_option(folder: Path) -> None:
+    keys = (peerpouch.Identity.ephemeral(bytes([n] * 32)).key.text for n in range(256))
+    (key, *_) = [key for key in keys if key.startswith("-")]
+    assert (await run(folder, "bob", "contacts", "add", "Alice", key, "--json")).json["key"] == key
+    assert (await run(folder, "bob", "contacts", "rm", key, "--json")).json == {"removed": "Alice"}
+    assert (await run(folder, "bob", "contacts", "add", "Alice", "-x")).code == 2
+
+
 async def test_keys_and_contacts_are_kept_exported_and_imported(folder: Path) -> None:
     shown = (await run(folder, "alice", "identity", "show", "--json")).json
     assert (await run(folder, "alice", "identity", "new")).code == 1

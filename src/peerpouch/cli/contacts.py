@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import click
 
 from peerpouch.cli.display import say, write_json, write_table
 from peerpouch.cli.running import json_option
+
+_KEY = re.compile(r"-[\w-]{42}", re.ASCII)
+
+
+class _TakesKey(click.Command):
+    """A command whose last argument may be a whole key: one in 64 begins with a hyphen, as an option does."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if "--" not in args:
+            keys = [each for each in args if _KEY.fullmatch(each)]
+            args = [*(each for each in args if each not in keys), *(["--", *keys] if keys else [])]
+        return super().parse_args(ctx, args)
 
 
 @click.group("contacts", context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,7 +45,7 @@ def list_(as_json: bool) -> None:
         )
 
 
-@command.command("add")
+@command.command("add", cls=_TakesKey)
 @click.argument("name", metavar="NAME")
 @click.argument("key", metavar="KEY")
 @click.option("--replace", is_flag=True, help="Take the name from the key that has it.")
@@ -49,7 +62,7 @@ def add(name: str, key: str, replace: bool, as_json: bool) -> None:
         print(f"{contact.name}  {contact.key.fingerprint}")
 
 
-@command.command("rm")
+@command.command("rm", cls=_TakesKey)
 @click.argument("contact", metavar="CONTACT")
 @json_option
 def rm(contact: str, as_json: bool) -> None:
