@@ -14,7 +14,7 @@ from peerpouch.hub.events import RemotePeer
 from peerpouch.identity.keys import Identity
 from peerpouch.node.doors import Door, Grant
 from peerpouch.node.invitations import Invitations
-from peerpouch.node.registry import Served, ShareRegistry
+from peerpouch.node.registry import MAX_GRANTS, Served, ShareRegistry
 from peerpouch.ports import Anonymous, Owner, Peer, Principal, SystemClock, User
 
 KEY = Identity.ephemeral(bytes(32)).key
@@ -207,3 +207,29 @@ async def test_twin_if_only_the_door_were_asked_there_would_be_any_number(
     monkeypatch.setattr(Served, "welcome", _naively)
     *mallorys, _ = await _knock_without_end(asked)
     assert all(answer is None for answer in mallorys)
+
+
+# Whoever makes offers, whose connections never come about
+
+
+async def _flood(asked: Asked, connected: Any) -> bool:
+    """Whether Bob, who is connected, still has the database after Mallory called from ever new sessions."""
+    served = Served("notes", asked.served.database, asked.served.door, connected)
+    grant = Grant(RemotePeer(BOB, "session"), False, None)
+    served.let_in(Peer(BOB.raw, "session"), grant)
+    for number in range(MAX_GRANTS + 10):
+        served.let_in(Peer(MALLORY.raw, str(number)), Grant(RemotePeer(MALLORY, str(number)), False, None))
+    assert len(served._grants) == MAX_GRANTS
+    try:
+        await served.gate(Peer(BOB.raw, "session"))
+    except ShareNotFound:
+        return False
+    return True
+
+
+async def test_a_flood_of_offers_makes_nobody_forgotten_who_is_connected(asked: Asked) -> None:
+    assert await _flood(asked, lambda peer, share: (peer.key, share) == (BOB.raw, "notes"))
+
+
+async def test_twin_without_looking_who_is_connected_the_first_is_forgotten(asked: Asked) -> None:
+    assert not await _flood(asked, lambda peer, share: False)

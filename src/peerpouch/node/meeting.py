@@ -280,7 +280,8 @@ class Meeting(ABC):
     async def _publish(self, database: Any, name: str, info: Any, door: Door, *, owned: bool) -> OwnShare:
         uuid = await database.id()
         share_id = self._client.share_id(uuid)
-        share = OwnShare(Served(share_id, database, door), name=name, info=info, hub=self, owned=owned)
+        served = Served(share_id, database, door, self._pool.admitted)
+        share = OwnShare(served, name=name, info=info, hub=self, owned=owned)
         before = self._shares.get(share_id)
         if before is not None and not same_database(before.database, database):
             raise BadRequest(

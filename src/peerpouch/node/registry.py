@@ -24,7 +24,8 @@ from peerpouch.ports import Database, Peer, Principal, Registry
 _CHANGED: Final = "The owner changed how this database is shared; ask again."
 
 MAX_GRANTS: Final = 4096
-"""Peers remembered as let in: far more than connections there can be at a time. Who is forgotten opens anew."""
+"""Peers remembered as let in: far more than connections there can be at a time, of which none is forgotten. Every offer
+costs a place, also one of which no connection comes."""
 
 MAX_SELECTIONS: Final = 256
 """Selections kept in memory for one share: a function of the owner's may give every peer a selector of its own."""
@@ -45,10 +46,16 @@ class Served:
         share_id: The name under which peers reach it.
         database: The owner's.
         door: Who may come.
+
+    Args:
+        connected: Whether a peer that was let in is connected for a share, and so must not be forgotten.
     """
 
-    def __init__(self, share_id: str, database: Database, door: Door) -> None:
+    def __init__(
+        self, share_id: str, database: Database, door: Door, connected: Callable[[Peer, str], bool] = lambda *_: False
+    ) -> None:
         self.share_id = share_id
+        self._connected = connected
         self.database = database
         self.door = door
         self._deciding: set[_Decision] = set()
@@ -88,7 +95,8 @@ class Served:
         self._grants.pop(peer, None)
         self._grants[peer] = grant
         while len(self._grants) > MAX_GRANTS:
-            oldest = next(iter(self._grants))
+            others = (each for each in self._grants if each != peer and not self._connected(each, self.share_id))
+            oldest = next(others, peer)
             del self._grants[oldest]
             self._known.pop(oldest, None)
 
