@@ -54,7 +54,7 @@ TABLE: dict[str, Layer] = {
     "node": _layer(
         "errors ports exchange core wire identity access storage replication archive query js remote couchapi hub "
         "transports peers jobs",
-        "httpx2 platformdirs uvicorn uvloop",
+        "h11 httpx2 platformdirs uvicorn uvloop",
     ),
     "peerpouch": _layer("errors ports node"),
     "cli": _layer("errors ports peerpouch", "click rich segno"),

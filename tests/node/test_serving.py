@@ -11,11 +11,14 @@ from typing import Any
 
 import httpx2
 import pytest
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import peerpouch
 from peerpouch.couchapi import front
 from peerpouch.errors import BadRequest, Unauthorized
+from peerpouch.node import serving
 from peerpouch.node.folder import FolderRegistry
+from peerpouch.node.punctual import PunctualProtocol
 from peerpouch.storage import Storage
 
 LIMIT = 30.0
@@ -62,6 +65,43 @@ async def test_who_opens_by_url_may_show_who_it_is_by_headers(server: peerpouch.
             await stranger.get("a")
     with pytest.raises(BadRequest, match="none"):
         await peerpouch.open(":memory:", headers={"Cookie": "x"})
+
+
+HALF = b"GET / HTTP/1.1\r\nHost: local"
+WHOLE = b"GET /_up HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@pytest.mark.parametrize("said", [b"", HALF, WHOLE + HALF])
+@pytest.mark.parametrize("protocol", [PunctualProtocol, H11Protocol])
+async def test_who_never_asks_to_the_end_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes, protocol: type[H11Protocol]
+) -> None:
+    monkeypatch.setattr(PunctualProtocol, "within", 0.3)
+    monkeypatch.setattr(serving, "PunctualProtocol", protocol)
+    async with peerpouch.Server(tmp_path / "server", port=0) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        if said.startswith(WHOLE):  # the rest begins a further request of the same connection
+            writer.write(WHOLE)
+            assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"}\n"), LIMIT)
+        writer.write(said.removeprefix(WHOLE))
+        if protocol is PunctualProtocol:
+            assert await asyncio.wait_for(reader.read(), LIMIT) == b""
+        else:  # without the defence
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.read(), 1.0)
+        writer.close()
+
+
+async def test_who_has_asked_may_wait_as_long_as_it_takes(
+    party: peerpouch.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PunctualProtocol, "within", 0.2)
+    async with client(party) as http:
+        await http.put("notes")
+        async with http.stream("GET", "notes/_changes?feed=continuous&heartbeat=100") as feed:
+            beats = feed.aiter_raw()
+            for _ in range(6):
+                assert await asyncio.wait_for(anext(beats), LIMIT)
 
 
 async def test_without_an_administrator_everybody_of_this_machine_is_one(party: peerpouch.Server) -> None:

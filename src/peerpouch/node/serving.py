@@ -41,6 +41,8 @@ from peerpouch.ports import SystemClock
 
 try:
     import uvicorn
+
+    from peerpouch.node.punctual import PunctualProtocol
 except ImportError:
     raise NotSupported("A server needs the package uvicorn: install peerpouch[server].") from None
 
@@ -180,6 +182,7 @@ class Server:
         cert, key = self._tls
         config = uvicorn.Config(
             self._application(),
+            http=PunctualProtocol,
             lifespan="off",
             ws="none",
             log_config=None,
