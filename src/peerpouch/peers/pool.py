@@ -23,7 +23,6 @@ from typing import Any
 from peerpouch.errors import (
     BadRequest,
     ConnectionFailed,
-    DatabaseClosed,
     Forbidden,
     InvalidSignal,
     NotFound,
@@ -31,12 +30,12 @@ from peerpouch.errors import (
     PeerUnreachable,
     TooManyRequests,
 )
-from peerpouch.peers.connection import Attempt, Connection, crowded, order
-from peerpouch.peers.control import ControlApp, check_alive, open_share, release_share
+from peerpouch.peers.connection import Attempt, Connection, order
+from peerpouch.peers.control import ControlApp, check_alive, open_share
 from peerpouch.peers.lease import Lease
 from peerpouch.peers.limits import CONNECT_TIMEOUT, PoolLimits
 from peerpouch.peers.restarting import Restart, answered
-from peerpouch.peers.tasks import Tasks
+from peerpouch.peers.table import ConnectionTable
 from peerpouch.peers.timing import outcome, within
 from peerpouch.ports import ASGIApp, Clock, Document, Link, Peer, PeerTransport, SignalChannel, SystemClock
 
@@ -47,7 +46,7 @@ class _Moved(PeerUnreachable):
     """The share is served by another address than the one that was called."""
 
 
-class Pool:
+class Pool(ConnectionTable):
     """Makes, shares, settles and closes the connections of one address.
 
     Args:
@@ -72,18 +71,14 @@ class Pool:
         clock: Clock | None = None,
         limits: PoolLimits | None = None,
     ) -> None:
+        super().__init__(SystemClock() if clock is None else clock, PoolLimits() if limits is None else limits)
         self.own = own
         self._transport = transport
         self._signals = signals
         self._resolve = resolve
         self._welcome = welcome
-        self._clock = SystemClock() if clock is None else clock
-        self._limits = PoolLimits() if limits is None else limits
         self._app = ControlApp(app, opened=self._opened_over_link, released=self._released, admitted=self.admitted)
-        self._connections: dict[Peer, Connection] = {}
         self._leases: set[Lease] = set()
-        self.tasks = Tasks(self._clock)
-        self._closed = False
 
     # Opening other peers' shares
 
@@ -109,6 +104,10 @@ class Pool:
             await lease.close()
             raise
         return lease
+
+    def forget(self, lease: Lease) -> None:
+        """A lease was closed."""
+        self._leases.discard(lease)
 
     async def reach(self, share_id: str, info: Any, timeout: float, *, ask: bool) -> tuple[Connection, Any]:
         """The connection over which a share is open to us, entered as a user of it, and the sharer's info."""
@@ -341,37 +340,6 @@ class Pool:
         self._settle_down(connection)
         return own_info
 
-    def _released(self, peer: Peer, share_id: str) -> None:
-        connection = self._connections.get(peer)
-        if connection is not None:
-            connection.admitted.discard(share_id)
-            self._settle_down(connection)
-
-    def admitted(self, peer: Peer, share_id: str) -> bool:
-        """Whether a peer was let in to one of our shares, over a connection that lasts."""
-        connection = self._connections.get(peer)
-        if connection is not None:
-            connection.live()  # what was let in over a link that has ended is out
-        return connection is not None and share_id in connection.admitted
-
-    def visitors(self, share_id: str) -> list[tuple[Peer, Link]]:
-        """Who is let in to one of our shares, with the links."""
-        live = [(connection.live(), connection) for connection in list(self._connections.values())]
-        return [(each.address, link) for link, each in live if link is not None and share_id in each.admitted]
-
-    def revoke(self, share_id: str, key: bytes | None = None) -> None:
-        """Let nobody (or nobody with this key) use a share any more; close what was open for it alone."""
-        for connection in list(self._connections.values()):
-            if share_id not in connection.admitted or key not in (None, connection.address.key):
-                continue
-            connection.admitted.discard(share_id)
-            if connection.in_use:
-                continue
-            connection.give_up_answering()
-            if connection.link is not None:
-                self._lose(connection, connection.link)
-            self._settle_down(connection)
-
     # Links
 
     def _install(self, connection: Connection, link: Link) -> None:
@@ -406,90 +374,13 @@ class Pool:
                 await asyncio.wait({attempt.task})
             await self._clock.sleep(self._limits.restart_pause)
 
-    def _lose(self, connection: Connection, link: Link) -> None:
-        """Take a link out of use, and close it behind the scenes."""
-        if connection.drop(link):
-            self.tasks.spawn(self._farewell(link), ending=True)
-
-    async def _farewell(self, link: Link) -> None:
-        try:
-            await within(self._clock, self._limits.farewell, link.close())
-        except (TimeoutError, PeerPouchError) as error:
-            _LOG.info("A connection was not closed in an orderly way: %r", error)
-
     async def _is_alive(self, link: Link) -> bool:
         with suppress(TimeoutError, PeerPouchError):
             await within(self._clock, self._limits.alive, check_alive(link.exchange))
             return not link.closed
         return False
 
-    # Uses
-
-    def _connection(self, address: Peer) -> Connection:
-        return self._connections.setdefault(address, Connection(address))
-
-    def _enter(self, address: Peer, share_id: str) -> Connection:
-        connection = self._connection(address)
-        connection.enter(share_id)
-        self._settle_down(connection)
-        return connection
-
-    def leave(self, connection: Connection, share_id: str) -> None:
-        """One user of a share less. Upon the last, its owner is told."""
-        link = connection.live()
-        if connection.leave(share_id) and share_id in connection.opened:
-            del connection.opened[share_id]
-            if link is not None and not self._closed:
-                connection.releases[share_id] = self.tasks.spawn(self._release(connection, link, share_id))
-        self._settle_down(connection)
-
-    async def _release(self, connection: Connection, link: Link, share_id: str) -> None:
-        try:
-            await within(self._clock, self._limits.farewell, release_share(link.exchange, share_id))
-        except (TimeoutError, PeerPouchError) as error:
-            _LOG.debug("A peer was not told that its share is not used any more: %r", error)
-        finally:
-            if connection.releases.get(share_id) is asyncio.current_task():
-                del connection.releases[share_id]
-
-    def forget(self, lease: Lease) -> None:
-        """A lease was closed."""
-        self._leases.discard(lease)
-
-    def _settle_down(self, connection: Connection) -> None:
-        """What follows from a change of a connection's link or uses: counting down, or forgetting it."""
-        if connection.link is None and not connection.pending:
-            connection.admitted.clear()
-            if (
-                not connection.users
-                and not connection.deciding
-                and self._connections.get(connection.address) is connection
-            ):
-                del self._connections[connection.address]
-        wanted = connection.link is not None and not connection.in_use and not connection.pending and not self._closed
-        if wanted and connection.idle is None:
-            connection.idle = self.tasks.spawn(self._count_down(connection))
-        elif not wanted and connection.idle is not None:
-            connection.idle.cancel()
-            connection.idle = None
-
-    async def _count_down(self, connection: Connection) -> None:
-        await self._clock.sleep(self._limits.idle)
-        connection.idle = None
-        if connection.link is not None:
-            self._lose(connection, connection.link)
-        self._settle_down(connection)
-
-    # Checks, the end
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise DatabaseClosed("The hub was closed.")
-
-    def _check_room(self, peer: Peer) -> None:
-        self._check_open()
-        if crowded(self._connections.values(), peer, self._limits):
-            raise TooManyRequests("Too many connections are open or being made; try again later.")
+    # The end
 
     async def close(self) -> None:
         """Close all leases and links, after draining them, and wait until everything has ended."""
