@@ -328,7 +328,8 @@ async def test_documents_of_the_replicator_are_jobs_that_survive_a_restart(tmp_p
         failed = await until(lambda: _ended(http, "wrong"))
         assert failed["_replication_state"] == "failed"
         assert "target" in failed["_replication_state_reason"]
-        (row,) = (await http.get("_scheduler/docs")).json()["docs"]
+        rows = (await http.get("_scheduler/docs")).json()["docs"]
+        (row,) = [row for row in rows if row["state"] not in ("completed", "failed")]
         assert (row["doc_id"], row["state"], row["database"]) == ("live", "running", "_replicator")
     async with peerpouch.Server(folder, port=0) as server, client(server) as http:
         await http.put("a/y", json={})
@@ -363,6 +364,23 @@ async def test_a_job_waits_for_a_source_that_is_not_there_yet(party: peerpouch.S
         assert row["info"]["error"] == "Database does not exist."
         await http.put("a")
         assert (await until(lambda: _ended(http, "later")))["_replication_state"] == "completed"
+
+
+async def test_the_scheduler_tells_of_documents_that_ended_too(party: peerpouch.Server) -> None:
+    async with client(party) as http:
+        await http.put("a")
+        await http.put("_replicator/good", json={"source": "a", "target": "b", "create_target": True})
+        await http.put("_replicator/wrong", json={"source": "http://ann:secret@127.0.0.1:1/a"})
+        await until(lambda: _ended(http, "good"))
+        await until(lambda: _ended(http, "wrong"))
+        answer = await http.get("_scheduler/docs")
+        good, wrong = answer.json()["docs"]
+        assert (good["doc_id"], good["state"], good["source"], good["error_count"]) == ("good", "completed", "a", 0)
+        assert (wrong["doc_id"], wrong["state"], wrong["error_count"]) == ("wrong", "failed", 1)
+        assert "target" in wrong["info"]["error"]
+        assert "secret" not in answer.text
+        assert (await http.get("_scheduler/docs/_replicator/good")).json() == good
+        assert (await http.get("_scheduler/docs?states=failed")).json()["docs"] == [wrong]
 
 
 # Configuration

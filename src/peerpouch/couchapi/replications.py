@@ -28,7 +28,7 @@ class Replications(Protocol):
     def scheduler_jobs(self) -> list[dict[str, Any]]:
         """The rows of ``_scheduler/jobs``."""
 
-    def scheduler_docs(self) -> list[dict[str, Any]]:
+    async def scheduler_docs(self) -> list[dict[str, Any]]:
         """The rows of ``_scheduler/docs``."""
 
 
@@ -90,7 +90,7 @@ class ReplicationRoutes:
 
     async def docs(self, request: Request) -> Response:
         require_admin(request)
-        rows = self._replications.scheduler_docs()
+        rows = await self._replications.scheduler_docs()
         if request.values.get("database", "_replicator") != "_replicator":
             rows = []
         states = request.params.text("states")
@@ -102,7 +102,7 @@ class ReplicationRoutes:
         require_admin(request)
         if request.values["database"] != "_replicator":
             raise NotFound("missing")
-        return json_response(_one(self._replications.scheduler_docs(), "doc_id", request.values["doc"]))
+        return json_response(_one(await self._replications.scheduler_docs(), "doc_id", request.values["doc"]))
 
 
 def _page(request: Request, name: str, rows: list[dict[str, Any]]) -> Response:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Final
 
 from peerpouch.errors import BadRequest, Conflict, NotFound, PeerPouchError
@@ -61,10 +61,19 @@ class ReplicatorDocuments:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Rows of ``_scheduler/docs``, by document."""
+    async def rows(self) -> list[dict[str, Any]]:
+        """Rows of ``_scheduler/docs``, by document: of those that have a job, and of those that ended."""
+        rows: dict[str, dict[str, Any]] = {}
+        try:
+            async with self._hold() as database:
+                async for row in database.all_docs(include_docs=True):
+                    doc = row.get("doc") or {}
+                    if doc.get("_replication_state") in _ENDED and not row["id"].startswith("_design/"):
+                        rows[row["id"]] = _ended_row(row["id"], doc)
+        except NotFound:
+            pass
         running = {doc_id: reports.scheduler_doc(job) for doc_id, (_, job) in self._jobs.items()}
-        return [row for _, row in sorted({**self._failed, **running}.items())]
+        return [row for _, row in sorted({**rows, **self._failed, **running}.items())]
 
     async def _follow(self) -> None:
         while True:
@@ -170,6 +179,30 @@ def _user(said: Document) -> str | None:
     context = said.get("user_ctx")
     name = context.get("name") if isinstance(context, dict) else None
     return name if isinstance(name, str) else None
+
+
+def _ended_row(doc_id: str, doc: Document) -> dict[str, Any]:
+    """The row of a document that tells of its end; what it tells may be anybody's words."""
+    source: str | None = None
+    target: str | None = None
+    with suppress(PeerPouchError):
+        request = parse({name: value for name, value in doc.items() if not name.startswith("_")})
+        source, target = request.source.shown, request.target.shown
+    failed = doc["_replication_state"] == "failed"
+    ended = doc.get("_replication_state_time")
+    return {
+        "database": "_replicator",
+        "doc_id": doc_id,
+        "id": None,
+        "node": reports.NODE,
+        "source": source,
+        "target": target,
+        "state": doc["_replication_state"],
+        "info": {"error": doc.get("_replication_state_reason")} if failed else doc.get("_replication_stats"),
+        "error_count": int(failed),
+        "start_time": ended,
+        "last_updated": ended,
+    }
 
 
 def _row(doc_id: str, said: Document, error: PeerPouchError, now: float) -> dict[str, Any]:

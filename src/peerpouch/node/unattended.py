@@ -91,9 +91,9 @@ class Unattended:
         """See :class:`~peerpouch.couchapi.replications.Replications`."""
         return [reports.scheduler_job(job) for job in self.scheduler.jobs]
 
-    def scheduler_docs(self) -> list[dict[str, Any]]:
+    async def scheduler_docs(self) -> list[dict[str, Any]]:
         """See :class:`~peerpouch.couchapi.replications.Replications`."""
-        return self._documents.rows()
+        return await self._documents.rows()
 
 
 async def _create(exchange: NetworkExchange, endpoint: Endpoint) -> None:
