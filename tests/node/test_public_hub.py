@@ -299,7 +299,7 @@ FOREIGN: list[tuple[str, str, Json]] = [
     ("PUT", "/_local/x", {"a": 1}),
     ("PUT", "/share:short", {}),
     ("PUT", "/signal:short:x", {}),
-    ("POST", "/_bulk_docs", {"docs": [{"_id": "x"}], "new_edits": False}),
+    ("POST", "/_bulk_docs", {"docs": [{"_id": "x", "_rev": "1-a"}], "new_edits": False}),
     ("POST", "/_index", {"index": {"fields": ["a"]}}),
 ]
 
