@@ -28,6 +28,7 @@ CALLS: dict[str, Callable[[Database], Any]] = {
     "get": lambda db: db.get("a"),
     "open_revs": lambda db: db.open_revs("a"),
     "bulk_docs": lambda db: db.bulk_docs([{"_id": "a"}]),
+    "check_write": lambda db: db.check_write("a"),
     "bulk_get": lambda db: db.bulk_get([RevisionRequest("a")]),
     "revs_diff": lambda db: db.revs_diff({"a": ["1-x"]}),
     "missing_revs": lambda db: db.missing_revs({"a": ["1-x"]}),

@@ -54,7 +54,7 @@ READS: dict[str, Positional] = {
 """What reads, with its positional arguments."""
 
 WRITES = {
-    "bulk_docs", "put", "post", "remove", "put_attachment", "remove_attachment", "run_update",
+    "bulk_docs", "put", "post", "remove", "put_attachment", "remove_attachment", "run_update", "check_write",
 }  # fmt: skip
 """Tried in test_writes."""
 

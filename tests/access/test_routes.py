@@ -12,10 +12,12 @@ import pytest
 
 from peerpouch.core.policy import Access
 from peerpouch.couchapi.app import create_app
+from peerpouch.couchapi.limits import Limits
 from peerpouch.couchapi.params import Params
 from peerpouch.couchapi.routes import ROUTES
 from peerpouch.couchapi.routing import Access as Kind
 from peerpouch.couchapi.routing import Route
+from peerpouch.couchapi.staging import Uploads
 from peerpouch.exchange import Request
 from peerpouch.transports.inprocess import AppExchange
 from tests.access.test_matrix import revs_of
@@ -62,6 +64,7 @@ BODIES: dict[tuple[str, str], Any] = {
         for rest in ("", "/{function}", "/{function}/{doc*}")
     },
     ("POST", "/{db}/_temp_view"): lambda doc: [{"map": "function (doc) { emit(doc) }"}],
+    ("PUT", "/{db}/_upload/{upload}"): lambda doc: [None],
     ("POST", "/{db}/{doc}"): lambda doc: [{"team": "red"}],
     ("PUT", "/{db}/{doc}"): lambda doc: [{"team": "red"}, {"_deleted": True}],
     ("PUT", "/{db}/_design/{design}"): lambda doc: [{"views": {}}],
@@ -77,12 +80,15 @@ TRIED = ("true", "false", "1")
 PLAIN = (
     "att_encoding_info attachments batch bookmark conflicts count ddoc deleted_conflicts descending execution_stats "
     "group include_docs inclusive_end latest local_seq meta name new_edits next reduce revs revs_info seq_interval "
-    "skip limit group_level update_seq w full_commit docids queries index sort fields use_index r stable"
+    "skip limit group_level update_seq w full_commit docids queries index sort fields use_index r stable "
+    "length"
 )
 PARAMETERS: dict[str, tuple[str, ...]] = dict.fromkeys(PLAIN.split(), ())
 PARAMETERS |= {
     "last-event-id": ("0",),
     "partitioned": (),
+    "doc": ("{doc}",),
+    "offset": ("0", "5"),
     "style": ("all_docs",),
     "feed": ("continuous", "eventsource"),
     "heartbeat": ("5",),
@@ -128,7 +134,7 @@ class Visitor:
     """Sends requests as a peer."""
 
     def __init__(self, world: World, access: Access) -> None:
-        self._exchange = AppExchange(create_app(WorldRegistry(world, access)), PEER)
+        self._exchange = AppExchange(create_app(WorldRegistry(world, access), limits=Limits(uploads=Uploads())), PEER)
 
     async def ask(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -153,7 +159,15 @@ class Visitor:
 
 
 def path_of(route: Route, doc_id: str) -> str:
-    values = {"db": "db", "doc": doc_id, "design": "app", "local": "owner", "attachment*": "note", "view": "words"}
+    values = {
+        "db": "db",
+        "doc": doc_id,
+        "design": "app",
+        "local": "owner",
+        "attachment*": "note",
+        "view": "words",
+        "upload": "0" * 32,
+    }
     path = route.pattern
     for name, value in {**values, "name": "words"}.items():
         path = path.replace("{" + name + "}", value)

@@ -49,6 +49,7 @@ METHODS: Final[Mapping[str, Action]] = {
     "get": Action.READ,
     "open_revs": Action.READ,
     "bulk_docs": Action.WRITE,
+    "check_write": Action.WRITE,
     "bulk_get": Action.READ,
     "revs_diff": Action.DESCRIBE,
     "missing_revs": Action.DESCRIBE,
@@ -397,6 +398,12 @@ class GatedDatabase(GatedQueries, Database):
         return AllDocs(head, pages)
 
     # Writing
+
+    async def check_write(self, doc_id: str) -> None:
+        self._require(Action.OWN)
+        refusal = self._access.refusal(doc_id)
+        if refusal is not None:
+            raise refusal
 
     async def bulk_docs(
         self, docs: Sequence[Document], *, new_edits: bool = True, guard: Guard | None = None

@@ -38,7 +38,10 @@ async def delete(request: Request) -> Response:
 
 async def info(request: Request) -> Response:
     database = await request.database()
-    return json_response(describe(request.values["db"], await database.info()))
+    facts = describe(request.values["db"], await database.info())
+    if request.limits.uploads is not None:
+        facts["uploads"] = 1
+    return json_response(facts)
 
 
 async def post(request: Request) -> Response:

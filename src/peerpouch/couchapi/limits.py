@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from peerpouch.couchapi.room import BodyRoom
+from peerpouch.couchapi.staging import Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Limits:
             sends attachments as base64 inside ``_bulk_docs``: 100 documents of 1 MB fit.
         query_string: Bytes of a URL's query.
         room: Bounds what all bodies together hold; ``None``: nothing does.
+        uploads: Where uploads are that may break off and go on; ``None``: there are none.
         uuids: The most that ``_uuids`` makes up at once, CouchDB's own limit.
     """
 
@@ -23,3 +25,4 @@ class Limits:
     query_string: int = 64 * 1024
     uuids: int = 1000
     room: BodyRoom | None = None
+    uploads: Uploads | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from peerpouch.core import jsonio
 from peerpouch.core.multipart import (
@@ -23,16 +23,28 @@ from peerpouch.core.multipart import (
     part_head,
 )
 from peerpouch.couchapi.checks import check_document
-from peerpouch.couchapi.requests import Request
+from peerpouch.couchapi.limits import Limits
 from peerpouch.couchapi.responses import Header, Stream, error_fields, gather
 from peerpouch.errors import BadRequest, NotFound, TooLarge
 from peerpouch.ports import Attachment, Database, Document, RevisionResult, WriteFailure, Written
 
 
+class Incoming(Protocol):
+    """What is needed of a request to read a document from it."""
+
+    limits: Limits
+
+    def header(self, name: bytes) -> str | None: ...
+
+    def stream(self) -> AsyncGenerator[bytes, None]: ...
+
+    async def hold(self, size: int) -> None: ...
+
+
 class Parts:
     """The parts of a request's body, one after another."""
 
-    def __init__(self, request: Request, content_type: str) -> None:
+    def __init__(self, request: Incoming, content_type: str) -> None:
         self._parser = MultipartParser(boundary_of(content_type))
         self._body = request.stream()
         self._events: list[MultipartEvent] = []
@@ -114,7 +126,7 @@ def _check_disposition(head: PartBegin, name: str) -> None:
 
 
 async def put_multipart(
-    request: Request, database: Database, doc_id: str, *, rev: str | None, new_edits: bool
+    request: Incoming, database: Database, doc_id: str, *, rev: str | None, new_edits: bool
 ) -> Written:
     """Write a document that comes as ``multipart/related``.
 

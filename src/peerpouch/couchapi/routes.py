@@ -16,6 +16,7 @@ from peerpouch.couchapi import (
     queries,
     server,
     updates,
+    uploads,
 )
 from peerpouch.couchapi.routing import Access, Handler, Route
 
@@ -33,6 +34,8 @@ _DATABASE = (
     Route("DELETE", "/{db}", databases.delete, Access.ADMIN),
     Route("GET", "/{db}", databases.info, Access.READ),
     Route("POST", "/{db}", databases.post, Access.WRITE),
+    Route("GET", "/{db}/_upload/{upload}", uploads.get, Access.WRITE),
+    Route("PUT", "/{db}/_upload/{upload}", uploads.put, Access.WRITE),
     Route("GET", "/{db}/_changes", changes.changes, Access.READ),
     Route("POST", "/{db}/_changes", changes.changes, Access.READ),
     Route("POST", "/{db}/_bulk_docs", bulk.bulk_docs, Access.WRITE),

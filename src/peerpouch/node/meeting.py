@@ -14,6 +14,7 @@ from peerpouch.core.policy import Access
 from peerpouch.couchapi.app import create_app
 from peerpouch.couchapi.limits import Limits
 from peerpouch.couchapi.room import BodyRoom
+from peerpouch.couchapi.staging import Uploads
 from peerpouch.errors import (
     BadRequest,
     DatabaseClosed,
@@ -136,7 +137,9 @@ class Meeting(ABC):
                 clock=self._clock,
             )
             self._registry = ShareRegistry(self._identity.key, self._pool.admitted)
-            self._app = create_app(self._registry, limits=Limits(room=BodyRoom()))
+            uploads = Uploads()
+            self._app = create_app(self._registry, limits=Limits(room=BodyRoom(), uploads=uploads))
+            stack.push_async_callback(uploads.close)
             stack.push_async_callback(self._pool.close)
             stack.push_async_callback(self._client.close)
             stack.push_async_callback(self._end_preparing)

@@ -42,7 +42,7 @@ class HubDoor:
         self._name = name
         self._key = key
         self._clock = clock
-        self._limits = replace(limits, json_body=hub.limits.body)
+        self._limits = replace(limits, json_body=hub.limits.body, uploads=None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _is_admin(scope):

@@ -21,11 +21,13 @@ from peerpouch.couchapi.app import CouchApp, create_app
 from peerpouch.couchapi.authentication import Authentication
 from peerpouch.couchapi.configuration import ConfigurationRoutes
 from peerpouch.couchapi.front import CORS, AccessLog, LoopbackOnly, is_loopback
+from peerpouch.couchapi.limits import Limits
 from peerpouch.couchapi.pages import Pages
 from peerpouch.couchapi.replications import ReplicationRoutes, require_admin
 from peerpouch.couchapi.requests import Request
 from peerpouch.couchapi.responses import Response, json_response
 from peerpouch.couchapi.routing import Access, Route
+from peerpouch.couchapi.staging import Uploads
 from peerpouch.errors import BadRequest, DatabaseClosed, NotSupported, PeerPouchError
 from peerpouch.hub.public.service import PublicHub
 from peerpouch.identity.proofs import hub_key
@@ -133,6 +135,8 @@ class Server:
             self.registry = await stack.enter_async_context(FolderRegistry(self.folder, self._settings, hub=self._hub))
             if self._hub is not None:
                 await self._open_hub(stack, self._hub)
+            self._uploads = Uploads()
+            stack.push_async_callback(self._uploads.close)
             self._unattended = Unattended(self.registry, self._identity, self._clock)
             await stack.enter_async_context(self._unattended)
             listener = self._listen()
@@ -213,7 +217,7 @@ class Server:
             *ConfigurationRoutes(self._settings, passwords.make_record).routes,
             Route("GET", "/_peerpouch/status", self._status, Access.ADMIN),
         )
-        app: CouchApp = create_app(self.registry, extra_routes=routes)
+        app: CouchApp = create_app(self.registry, limits=Limits(uploads=self._uploads), extra_routes=routes)
         door: Any = app
         if self._hub is not None and self._public is not None:
             key = hub_key(self._settings.secret, self._hub)

@@ -125,6 +125,13 @@ class Documents(ABC):
             StorageError: nothing of the batch was written, for example because the disk is full.
         """
 
+    async def check_write(self, doc_id: str) -> None:  # noqa: B027 - whoever is no gate has nothing to say
+        """Ask before much is sent whether whoever has this database may write documents with this id at all.
+
+        Raises:
+            Forbidden: a gate refuses it. Each document is judged again when it is written.
+        """
+
     @abstractmethod
     def bulk_get(
         self,

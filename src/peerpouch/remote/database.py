@@ -40,6 +40,7 @@ from peerpouch.remote.feed import Feed, text_seq
 from peerpouch.remote.listing import KeyListing, Listing, read_head, read_rows
 from peerpouch.remote.pacing import Pacer
 from peerpouch.remote.reading import Reader
+from peerpouch.remote.uploads import Uploads
 from peerpouch.remote.values import attachment_params, json_param, received, revision_list
 
 _REVS_DIFF_IDS = 5000
@@ -82,6 +83,7 @@ class RemoteDatabase(Database):
     ) -> None:
         self._client = Client(exchange, url, headers=headers, timeout=timeout)
         self._reader = Reader(self._client)
+        self._uploads = Uploads(self._client)
         self._name = self._client.shown if name is None else name
         self._on_close = on_close
         self._id = ""
@@ -183,7 +185,7 @@ class RemoteDatabase(Database):
     ) -> list[WriteResult]:
         if guard is not None:
             raise NotSupported("A guard can't be sent to another database: it judges its writes itself.")
-        return await writing.bulk_docs(self._client, docs, new_edits=new_edits)
+        return await writing.bulk_docs(self._client, self._uploads, docs, new_edits=new_edits)
 
     def bulk_get(
         self,

@@ -25,8 +25,10 @@ from peerpouch.errors import (
     TooLarge,
     UnsupportedMediaType,
 )
+from peerpouch.exchange import Response
 from peerpouch.ports import Attachment, Document, WriteFailure, WriteResult, Written
 from peerpouch.remote.client import Client, document_path, error_of
+from peerpouch.remote.uploads import Piece, Uploads
 from peerpouch.remote.values import revision_of
 
 _PURGE_IDS = 100
@@ -41,14 +43,16 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 MAX_BATCH_DOCS = 2000
 
 
-async def bulk_docs(client: Client, docs: Sequence[Document], *, new_edits: bool) -> list[WriteResult]:
+async def bulk_docs(
+    client: Client, uploads: Uploads, docs: Sequence[Document], *, new_edits: bool
+) -> list[WriteResult]:
     """Write documents; one result for each, in order."""
     results: list[WriteResult] = []
     batch = _Batch(client, new_edits)
     for doc in docs:
         if _is_alone(doc):
             results += await batch.flush()
-            results.append(await _put(client, doc, new_edits=new_edits))
+            results.append(await _put(client, uploads, doc, new_edits=new_edits))
             continue
         try:
             encoded = jsonio.dumps(_inlined(doc))
@@ -170,16 +174,21 @@ def _written(row: Mapping[str, Any], doc: Document) -> Written:
     return Written(doc_id, rev)
 
 
-async def _put(client: Client, doc: Document, *, new_edits: bool) -> WriteResult:
+async def _put(client: Client, uploads: Uploads, doc: Document, *, new_edits: bool) -> WriteResult:
     doc_id = _id_of(doc)
     rev = None if new_edits else revision_of(doc)
     if doc_id == "_local/":  # which a server takes for a path of its own
         return WriteFailure(doc_id, InvalidDocumentId("Only reserved document ids may start with underscore."), rev)
     try:
-        content, headers = _related(doc)
-        params = {} if new_edits else {"new_edits": "false"}
-        response = await client.send("PUT", document_path(doc_id), params=params, content=content, headers=headers)
+        entries, streams = _followed(doc)
+        response = None
+        if streams and rev is not None:
+            response = await uploads.put(doc_id, rev, lambda boundary: _pieces(doc, entries, streams, boundary))
+        if response is None:
+            response = await _put_at_once(client, doc, entries, streams, new_edits=new_edits)
         row, _ = await client.read_json(response, MAX_BATCH_BYTES)
+        if rev is not None:
+            uploads.forget(doc_id, rev)
         if not new_edits and row == [] and rev is not None:
             return Written(doc_id, rev)  # a pouchdb-server has nothing else to say of a revision that it took
         with client.shape():
@@ -190,13 +199,37 @@ async def _put(client: Client, doc: Document, *, new_edits: bool) -> WriteResult
         raise
 
 
+async def _put_at_once(
+    client: Client,
+    doc: Document,
+    entries: dict[str, Any],
+    streams: list[tuple[str, dict[str, Any], Any]],
+    *,
+    new_edits: bool,
+) -> Response:
+    params = {} if new_edits else {"new_edits": "false"}
+    headers = {"content-type": "application/json"}
+    content: AsyncIterable[bytes] | bytes
+    if streams:
+        boundary = secrets.token_hex(16)
+        pieces = _pieces(doc, entries, streams, boundary)
+        headers["content-type"] = f'multipart/related; boundary="{boundary}"'
+        sizes = [size for size, _ in pieces if size is not None]
+        if len(sizes) == len(pieces):
+            headers["content-length"] = str(sum(sizes))
+        content = _body(pieces)
+    else:
+        content = jsonio.dumps(doc)
+    return await client.send("PUT", document_path(_id_of(doc)), params=params, content=content, headers=headers)
+
+
 def _is_about_document(error: PeerPouchError) -> bool:
     """Whether an error is one document's own, and not the request's, the connection's or the server's."""
     return 400 <= error.status < 500 and error.status not in (401, 408, 429)
 
 
-def _related(doc: Document) -> tuple[AsyncIterable[bytes] | bytes, dict[str, str]]:
-    """The body of a PUT, and its headers."""
+def _followed(doc: Document) -> tuple[dict[str, Any], list[tuple[str, dict[str, Any], Any]]]:
+    """The attachments as the document has them whose content follows, and those contents in order."""
     entries: dict[str, Any] = {}
     streams: list[tuple[str, dict[str, Any], Any]] = []
     for name, entry in (doc.get("_attachments") or {}).items():
@@ -205,19 +238,21 @@ def _related(doc: Document) -> tuple[AsyncIterable[bytes] | bytes, dict[str, str
             entry = _announced(entry, data)
             streams.append((name, entry, data))
         entries[name] = entry
-    if not streams:
-        return jsonio.dumps(doc), {"content-type": "application/json"}
-    boundary = secrets.token_hex(16)
+    return entries, streams
+
+
+def _pieces(
+    doc: Document, entries: dict[str, Any], streams: list[tuple[str, dict[str, Any], Any]], boundary: str
+) -> list[Piece]:
+    """The body of a PUT as ``multipart/related``."""
     head = part_head(boundary, {"Content-Type": "application/json"}, first=True)
     head += jsonio.dumps({**doc, "_attachments": entries})
-    parts = [(part_head(boundary, _part_headers(name, entry)), _length(entry), data) for name, entry, data in streams]
-    headers = {"content-type": f'multipart/related; boundary="{boundary}"'}
-    sizes = [length for _, length, _ in parts]
-    if None not in sizes:
-        known = sum(size for size in sizes if size is not None)
-        size = len(head) + sum(len(part) for part, _, _ in parts) + known + len(closing(boundary))
-        headers["content-length"] = str(size)
-    return _body(head, parts, closing(boundary)), headers
+    pieces: list[Piece] = [(len(head), head)]
+    for name, entry, data in streams:
+        part = part_head(boundary, _part_headers(name, entry))
+        pieces += [(len(part), part), (_length(entry), data)]
+    tail = closing(boundary)
+    return [*pieces, (len(tail), tail)]
 
 
 def _decoded(data: Any, name: str) -> Any:
@@ -263,12 +298,8 @@ def _part_headers(name: str, entry: Mapping[str, Any]) -> dict[str, str]:
     return headers
 
 
-async def _body(
-    head: bytes, parts: Sequence[tuple[bytes, int | None, Any]], tail: bytes
-) -> AsyncGenerator[bytes, None]:
-    yield head
-    for part, length, data in parts:
-        yield part
+async def _body(pieces: Sequence[Piece]) -> AsyncGenerator[bytes, None]:
+    for length, data in pieces:
         if isinstance(data, (bytes, bytearray)):
             yield bytes(data)
             continue
@@ -279,7 +310,6 @@ async def _body(
         if length is not None and size != length:
             # The request is broken off: a body of another length than announced must not be taken for whole.
             raise ProtocolError(f"An attachment was to have {length} bytes, and its stream gave {size}.")
-    yield tail
 
 
 async def purge(client: Client, revs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

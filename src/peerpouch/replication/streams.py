@@ -61,8 +61,12 @@ class ResumingStream(AsyncIterable[bytes]):
         self._chance = chance
         self._attempts = math.inf if patient else ATTEMPTS
 
-    async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        offset = failures = 0
+    def __aiter__(self) -> AsyncGenerator[bytes, None]:
+        return self.read_from(0)
+
+    async def read_from(self, offset: int) -> AsyncGenerator[bytes, None]:
+        """The bytes from this one on, for a target that has those before it."""
+        failures = 0
         moved = self._clock.now()  # not monotonic time, which may stand still while a laptop sleeps
         self.failure = None
         while offset != self._total:

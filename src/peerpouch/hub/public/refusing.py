@@ -47,6 +47,9 @@ class RefusingDatabase(Database):
     async def open_revs(self, *_: Any, **__: Any) -> list[RevisionResult]:
         refuse()
 
+    async def check_write(self, doc_id: str) -> None:
+        refuse()
+
     async def bulk_docs(self, *_: Any, **__: Any) -> list[WriteResult]:
         refuse()
 
