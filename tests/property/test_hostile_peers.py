@@ -97,3 +97,31 @@ def test_the_fuzzing_reaches_the_decoder(body: bytes, outcome: type[object]) -> 
     first, *others = asyncio.run(_meet([head, frame(FrameType.DATA, 1, body, Flag.END)]))
     assert type(first) is outcome
     assert {type(other) for other in others} == {PeerUnreachable}
+
+
+async def _crumbs(total: int) -> int:
+    """Queue so many bytes of a request's body that nobody reads, two by two; gives the objects that wait."""
+    ours, theirs = MemoryConnection(), MemoryChannel()
+    ours.channel.other, theirs.other = theirs, ours.channel
+    theirs.attach(lambda message: None, lambda: None, lambda: None)
+    link = PeerLink(ours, ours.channel, offerer=True, app=TestApp(), peer=BOB, clock=FakeClock(), name="memory")
+    ours.channel.arrive(_HELLO)
+    ours.channel.arrive(frame(FrameType.REQUEST, 2, frames.encode_request(RequestHead(b"POST", b"/deaf"))))
+    crumbs = frame(FrameType.DATA, 2, b"ab") * 1000
+    for _ in range(total // 2000):
+        ours.channel.arrive(crumbs)
+    (end,) = link._ends.values()
+    waiting = list(end._chunks)
+    link.end(None)
+    await link.close()
+    assert b"".join(waiting) == b"ab" * (total // 2)
+    return len(waiting)
+
+
+async def test_bytes_that_come_two_by_two_are_kept_as_few_objects() -> None:
+    assert await _crumbs(100_000) <= 100_000 // 4096 + 1
+
+
+async def test_twin_without_joining_each_frame_is_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerpouch.transports.webrtc.streams._JOINED", 0)
+    assert await _crumbs(100_000) == 50_000

@@ -9,6 +9,12 @@ from collections import deque
 from peerpouch.errors import PeerPouchError
 from peerpouch.wire import Code, Packer, RequestHead, ResponseHead, StreamReset
 
+#: Bytes below which chunks that arrive one after another are joined: an object in a queue costs fifty bytes, so that a
+#: peer that sends its bytes two by two would fill twenty-five times its credit of memory.
+_SMALL = 512
+#: Bytes up to which they are joined: what a reader takes in one go.
+_JOINED = 4096
+
 
 class Streams(ABC):
     """What a stream's end asks of its link."""
@@ -77,7 +83,7 @@ class StreamEnd(ABC):
         self.packer: Packer | None = None
         #: What runs for this stream; the link waits for it when it ends.
         self.task: asyncio.Task[None] | None = None
-        self._chunks: deque[bytes] = deque()  # bounded by the stream's window
+        self._chunks: deque[bytes | bytearray] = deque()  # bounded by the stream's window
         self._handed = 0
         self._ended = False
         self._error: PeerPouchError | None = None
@@ -99,9 +105,16 @@ class StreamEnd(ABC):
     def on_data(self, data: bytes, ended: bool) -> None:
         """Bytes of a body came."""
         if data:
-            self._chunks.append(data)
+            self._queue(data)
         self._ended = ended
         wake(self._data)
+
+    def _queue(self, data: bytes) -> None:
+        last = self._chunks[-1] if self._chunks else None
+        if isinstance(last, bytearray) and len(data) < _SMALL and len(last) + len(data) <= _JOINED:
+            last += data
+        else:
+            self._chunks.append(bytearray(data) if len(data) < _SMALL else data)
 
     def on_room(self) -> None:
         """The send buffer has room again."""
@@ -130,7 +143,7 @@ class StreamEnd(ABC):
                 return None
             self._data = asyncio.get_running_loop().create_future()
             await self._data
-        chunk = self._chunks.popleft()
+        chunk = bytes(self._chunks.popleft())
         self._handed = len(chunk)
         return chunk
 
