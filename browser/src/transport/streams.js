@@ -1,5 +1,9 @@
 import { PeerPouchError } from '../errors.js';
 
+// Chunks below this are joined, up to that: an object costs a hundred bytes, and a peer could send its bytes two by two.
+const SMALL = 512;
+const JOINED = 2 * SMALL;
+
 /**
  * What the client's and the server's side of a link share: one end of a stream, what arrives on it, and what waits for
  * room or data.
@@ -11,6 +15,8 @@ export class StreamEnd {
     this.stream = 0;
     /** @type {Uint8Array[]} Bounded by the stream's window. */
     this.chunks = [];
+    /** @type {Uint8Array | null} A chunk that has room behind it for more small ones, while it is the last. */
+    this.tail = null;
     this.handed = 0;
     this.ended = false;
     /** @type {unknown} What ended the stream before its time. */
@@ -26,9 +32,25 @@ export class StreamEnd {
    * @param {boolean} ended
    */
   onData(data, ended) {
-    if (data.length) this.chunks.push(data);
+    if (data.length) this.keep(data);
     this.ended = ended;
     this.wakeReader();
+  }
+
+  /** @param {Uint8Array} data A view of a message, which must not be kept for a small part of it. */
+  keep(data) {
+    if (data.length >= SMALL) {
+      this.chunks.push(2 * data.length < data.buffer.byteLength ? data.slice() : data);
+      return;
+    }
+    const last = this.chunks.at(-1);
+    const joins = last !== undefined && last === this.tail && last.length + data.length <= JOINED;
+    const used = joins ? last.length : 0;
+    const whole = joins ? new Uint8Array(last.buffer) : new Uint8Array(JOINED);
+    whole.set(data, used);
+    this.tail = whole.subarray(0, used + data.length);
+    if (joins) this.chunks[this.chunks.length - 1] = this.tail;
+    else this.chunks.push(this.tail);
   }
 
   /** The send buffer has room again. */

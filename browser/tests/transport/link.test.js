@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib';
 import { PeerPouchError } from '../../src/errors.js';
 import { systemClock } from '../../src/clock.js';
 import { Link } from '../../src/transport/link.js';
+import { StreamEnd } from '../../src/transport/streams.js';
 import { WebRTC } from '../../src/transport/webrtc.js';
 import { limits } from '../../src/wire/limits.js';
 import { FakeClock, settle, until } from '../fake-clock.js';
@@ -79,6 +80,37 @@ test('twin: a HELLO that waits for nobody is lost', async () => {
   } finally {
     delete Link.prototype.held;
   }
+});
+
+test('a body that waits costs little more than its bytes, in whatever portions it came', async () => {
+  for (const size of [2, 300, 511, 512, 40_000]) {
+    const end = new StreamEnd({ consumed() {} });
+    const expected = [];
+    for (let n = 0; n < 5000; n += 1) {
+      const message = new Uint8Array(64 * 1024).fill(n % 251);
+      const data = message.subarray(100, 100 + (n % 9 ? size : 512)); // the rest of the message is something else
+      if (n < 200) expected.push(...data.slice(0, 600));
+      end.onData(data, n === 4999);
+    }
+    const held = new Set(end.chunks.map(({ buffer }) => buffer));
+    const total = end.chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    assert.ok([...held].reduce((sum, buffer) => sum + buffer.byteLength, 0) <= 3 * total, `portions of ${size}`);
+    if (size > 600) continue;
+    const got = [];
+    for (let chunk = await end.read(); chunk && got.length < expected.length; chunk = await end.read()) got.push(...chunk);
+    assert.deepEqual(got.slice(0, expected.length), expected);
+  }
+});
+
+test('twin: views of messages that are kept as they came hold the whole messages', () => {
+  class Keeping extends StreamEnd {
+    keep(data) {
+      this.chunks.push(data);
+    }
+  }
+  const end = new Keeping({ consumed() {} });
+  for (let n = 0; n < 100; n += 1) end.onData(new Uint8Array(64 * 1024).subarray(100, 102), false);
+  assert.equal(end.chunks.reduce((sum, { buffer }) => sum + buffer.byteLength, 0), 100 * 64 * 1024);
 });
 
 test('bodies flow both ways, whole and unharmed, whatever they are given as', async () => {

@@ -162,7 +162,9 @@ class _Pending(PendingLink):
         theirs = ", ".join(candidates(self.remote)) or "none"
         objected = "; ".join(self._connection.complaints) if self._connection is not None else ""
         servers = f" The servers said: {objected}." if objected else ""
-        return f"Candidates tried: here {ours}; there {theirs}.{servers}"
+        relay = self._transport._options.policy == "relay" and ours == "none"
+        advice = " No TURN server gave an address here, and only those were to be used." if relay else ""
+        return f"Candidates tried: here {ours}; there {theirs}.{servers}{advice}"
 
     async def abandon(self) -> None:
         self._transport._pending.discard(self)
