@@ -185,6 +185,27 @@ async def test_what_a_page_shared_is_not_listed_any_more_once_the_page_is_closed
                 await asyncio.sleep(0.1)
 
 
+async def test_pages_without_cryptography_do_what_they_can_and_say_what_they_can_not(
+    browser: Browser, server: peerpouch.Server
+) -> None:
+    context = await browser.new_context(viewport=PHONE)
+    # What a browser takes away from a page that came by plain http over the network.
+    await context.add_init_script(
+        "delete Crypto.prototype.randomUUID; Object.defineProperty(crypto, 'subtle', { value: undefined });"
+    )
+    page = await context.new_page()
+    await page.goto(f"{server.url}_peerpouch/send/")
+    file: FilePayload = {"name": "a.txt", "mimeType": "text/plain", "buffer": b"hello"}
+    await page.set_input_files("#pick", files=file)
+    await expect(page.get_by_role("alert")).to_contain_text("open it by https://")
+    await page.goto(f"{server.url}_peerpouch/list/")
+    await add(page, "milk")
+    await have(page, ["milk"])
+    await page.get_by_role("button", name="Invite another device").click()
+    await expect(page.get_by_role("alert")).to_contain_text("open it by https://")
+    await context.close()
+
+
 async def test_a_link_that_was_cut_is_refused_at_once(browser: Browser, server: peerpouch.Server) -> None:
     tab = await visit(browser, f"{server.url}_peerpouch/send/#peerpouch:1:abcdef")
     await expect(tab.page.get_by_role("alert")).to_contain_text("damaged")

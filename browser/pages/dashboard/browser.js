@@ -5,7 +5,7 @@
 
 import { Attachments } from './attachments.js';
 import { Conflicts } from './conflicts.js';
-import { action, announce, h, noticeBox, number, reasonOf } from './dom.js';
+import { action, announce, h, noticeBox, number, randomId, reasonOf } from './dom.js';
 
 /** Documents of a page. */
 const PAGE = 30;
@@ -263,7 +263,7 @@ class Detail {
   render() {
     this.attachments?.close();
     const { db } = this.browser;
-    const id = h('input', { id: 'docid', value: crypto.randomUUID(), class: 'mono', autocapitalize: 'none' });
+    const id = h('input', { id: 'docid', value: randomId(), class: 'mono', autocapitalize: 'none' });
     const text = h('textarea', {
       id: 'json',
       rows: 14,

@@ -49,6 +49,10 @@ export function action(notice, work) {
   };
 }
 
+/** 32 random digits; also where `crypto.randomUUID` is not there, which is every page that came by plain http. */
+export const randomId = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+
 /** @returns {HTMLElement} A place for errors. */
 export const noticeBox = () => h('p', { class: 'notice bad', role: 'alert' });
 

@@ -2,10 +2,10 @@
  * The items of a list, edited in place; what two devices changed at once is shown in both versions, to be chosen from.
  */
 
-import { action, announce, h, reasonOf } from '../dashboard/dom.js';
+import { action, announce, h, randomId, reasonOf } from '../dashboard/dom.js';
 
 /** Ids sort by the time of making, so a list has one order on every device. */
-const newId = () => `item:${String(Date.now()).padStart(15, '0')}:${crypto.randomUUID().slice(0, 8)}`;
+const newId = () => `item:${String(Date.now()).padStart(15, '0')}:${randomId().slice(0, 8)}`;
 
 const RANGE = { startkey: 'item:', endkey: 'item:\ufff0' };
 

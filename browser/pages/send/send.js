@@ -3,7 +3,7 @@
  * so it can be taken back alone, and goes on being offered when the page is opened again.
  */
 
-import { action, announce, bytes, h, noticeBox, reasonOf } from '../dashboard/dom.js';
+import { action, announce, bytes, h, noticeBox, randomId, reasonOf } from '../dashboard/dom.js';
 import { PouchDB, linkBox, linkOf, meet, settings } from '../meeting.js';
 
 /** The document that holds the file, as an attachment under its own name. */
@@ -62,7 +62,8 @@ export function sendView() {
 /** @param {File} file @param {boolean} once @param {HTMLElement} list */
 async function offerFile(file, once, list) {
   announce(`Preparing ${file.name}`);
-  const db = `file-${crypto.randomUUID()}`;
+  await meet(); // what keeps this page from sharing shows before anything is stored
+  const db = `file-${randomId()}`;
   const database = new PouchDB(db, { auto_compaction: true });
   try {
     await database.put({ _id: DOC_ID, name: file.name, size: file.size, modified: file.lastModified,

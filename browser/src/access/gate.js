@@ -155,6 +155,8 @@ export class GatedDatabase {
   /** @param {any} options */
   changes(options) {
     this.require('read');
+    // A function of a design document runs in this page, for a feed as for a query.
+    if (options.filter) this.access.requireQuery(options.view ?? options.filter);
     return this.checked(
       'read',
       this.inner.changes({ ...options, signal: AbortSignal.any([this.visit.signal, options.signal]) }),

@@ -221,6 +221,18 @@ test('filters of design documents and views are refused, since they see everythi
   assert.equal((await share(db, { access: 'read-write' }).query('d/v')).rows.length, 4);
 });
 
+test('without queries no function of a design document runs, for a feed neither', async () => {
+  const { db } = await world();
+  await db.put({ _id: '_design/d', filters: { all: 'function () { return true; }' }, views: { v: { map: 'function () {}' } } });
+  const there = share(db, { access: { read: true, queries: false } });
+  assert.equal(await status(there.changes({ filter: 'd/all' })), 403);
+  assert.equal(await status(there.changes({ filter: '_view', view: 'd/v' })), 403);
+  assert.equal(await status(there.query('d/v')), 403);
+  assert.equal((await there.changes({ doc_ids: ['shown'] })).results.length, 1);
+  // The twin: with them they do.
+  assert.equal((await share(db, { access: 'read-only' }).changes({ filter: 'd/all' })).results.length, 5);
+});
+
 test('queries see the visible part, and a stranger’s expression does not hang the page', async () => {
   const { db, there } = await world();
   const find = async (/** @type {any} */ query) =>
