@@ -71,12 +71,16 @@ HALF = b"GET / HTTP/1.1\r\nHost: local"
 WHOLE = b"GET /_up HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-@pytest.mark.parametrize("said", [b"", HALF, WHOLE + HALF])
+BODY = b"POST /_session HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+
+
+@pytest.mark.parametrize("said", [b"", HALF, WHOLE + HALF, BODY])
 @pytest.mark.parametrize("protocol", [PunctualProtocol, H11Protocol])
 async def test_who_never_asks_to_the_end_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes, protocol: type[H11Protocol]
 ) -> None:
     monkeypatch.setattr(PunctualProtocol, "within", 0.3)
+    monkeypatch.setattr(PunctualProtocol, "more_within", 0.3)
     monkeypatch.setattr(serving, "PunctualProtocol", protocol)
     async with peerpouch.Server(tmp_path / "server", port=0) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -96,8 +100,17 @@ async def test_who_has_asked_may_wait_as_long_as_it_takes(
     party: peerpouch.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PunctualProtocol, "within", 0.2)
+    monkeypatch.setattr(PunctualProtocol, "more_within", 2.0)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        for part in (b"{", b'"a"', b":", b"1", b"}"):
+            yield part
+            await asyncio.sleep(0.1)
+
     async with client(party) as http:
         await http.put("notes")
+        kind = {"content-type": "application/json"}
+        assert (await http.post("notes", content=slowly(), headers=kind)).status_code == 201
         async with http.stream("GET", "notes/_changes?feed=continuous&heartbeat=100") as feed:
             beats = feed.aiter_raw()
             for _ in range(6):
