@@ -54,6 +54,13 @@ def test_documents_are_found_page_by_page_with_a_warning(birds: Shell, monkeypat
     assert birds("find", "n.db", asked(selector={"n": 99})) == ""
 
 
+def test_documents_in_conflict_are_found(birds: Shell, tmp_path: Path) -> None:
+    (tmp_path / "more.jsonl").write_text('{"_id": "d4", "_rev": "1-0"}\n', "utf-8")
+    birds("import", "n.db", "more.jsonl")
+    (found,) = birds.lines("find", "n.db", asked(selector={"_conflicts": {"$exists": True}}, conflicts=True))
+    assert (found["_id"], found["_conflicts"]) == ("d4", ["1-0"])
+
+
 def test_indexes_are_made_used_listed_and_deleted(birds: Shell) -> None:
     assert birds.json("index", "create", "n.db", "n", "--name", "by-n", "--ddoc", "i") == {
         "result": "created",

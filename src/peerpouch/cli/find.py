@@ -18,7 +18,7 @@ from peerpouch.ports import Database, FindResult
 PAGE: Final = 500
 """Documents that are asked for at a time, so that memory does not grow with how many match."""
 
-_PARTS: Final = frozenset(("selector", "fields", "sort", "limit", "skip", "use_index", "bookmark"))
+_PARTS: Final = frozenset(("selector", "fields", "sort", "limit", "skip", "use_index", "bookmark", "conflicts"))
 
 
 @click.command("find")
@@ -30,9 +30,9 @@ _PARTS: Final = frozenset(("selector", "fields", "sort", "limit", "skip", "use_i
 def command(database: str, query: str, explain: bool, identity: str | None, as_json: bool) -> None:
     """Find documents that match a selector; each is written as JSON on one line.
 
-    QUERY is an object as CouchDB's _find takes it, {"selector": {…}}, with fields, sort, limit, skip, use_index and
-    bookmark if wanted; without it, or for -, it is read from standard input. Without a limit all documents are found.
-    DATABASE is a file, a URL, or the webrtc://… of a share.
+    QUERY is an object as CouchDB's _find takes it, {"selector": {…}}, with fields, sort, limit, skip, use_index,
+    conflicts and bookmark if wanted; without it, or for -, it is read from standard input. Without a limit all
+    documents are found. DATABASE is a file, a URL, or the webrtc://… of a share.
     """
     text = sys.stdin.buffer.read().decode("utf-8", "replace") if query == DASH else query
     run(_find(database, _parsed(text), explain, identity))
