@@ -342,6 +342,22 @@ async def test_the_built_in_reductions() -> None:
             await reduced(name, bad)
 
 
+async def test_what_a_built_in_reduction_refuses_costs_a_stored_view_one_group() -> None:
+    emitted = [["a", 1], ["b", 2], ["b", {"x": 1}], ["b", 3], ["c", 4]]
+    async with database([{"_id": "d", "rows": emitted}]) as db:
+        for name in ("_sum", "_stats"):
+            await with_view(db, PythonRunner(f=emit_all), map="f", reduce=name)
+            values = {row["key"]: row["value"] for row in (await db.query("d/v", group=True))["rows"]}
+            assert values["b"].pop("reason").startswith(f"The {name} function requires")
+            assert values["b"] == {"error": "builtin_reduce_error", "caused_by": {"x": 1}}
+            sums = [values["a"], values["c"]] if name == "_sum" else [values["a"]["sum"], values["c"]["sum"]]
+            assert sums == [1, 4]
+            # The twin: a function of the caller's own fails as a whole.
+            with pytest.raises(BadRequest):
+                await db.query(emit_all, reduce=name, group=True)
+            await db.remove("_design/d", (await db.get("_design/d"))["_rev"])
+
+
 async def test_distinct_keys_are_counted_within_a_few_percent() -> None:
     def several(doc: Document, emit: Any) -> None:
         for n in range(10):

@@ -217,6 +217,39 @@ BUILT_IN: Final[dict[str, Callable[[], BuiltIn]]] = {
     "_approx_count_distinct": _DistinctKeys,
 }
 
+
+def of_stored(make: Callable[[], BuiltIn]) -> MakeReducer:
+    """A built-in reduction for a stored view: what it can't reduce costs its group the value, and no other group."""
+    return lambda: _ErrorAsValue(make())
+
+
+class _ErrorAsValue(Reducer):
+    def __init__(self, reduction: BuiltIn) -> None:
+        self._reduction = reduction
+        self._error: dict[str, Any] | None = None
+
+    async def add(self, rows: Sequence[Emitted]) -> None:
+        if self._error is None:
+            try:
+                self._reduction.take(rows)
+            except BadRequest as error:
+                self._error = {
+                    "error": "builtin_reduce_error",
+                    "reason": error.reason,
+                    "caused_by": next((row.value for row in rows if self._refuses(row)), None),
+                }
+
+    def _refuses(self, row: Emitted) -> bool:
+        try:
+            self._reduction.take([row])
+        except BadRequest:
+            return True
+        return False
+
+    async def result(self) -> Any:
+        return self._reduction.total() if self._error is None else self._error
+
+
 AsyncReduce = Callable[[list[Any] | None, list[Any], bool], Awaitable[Any]]
 """``reduce(keys, values, rereduce)``; keys are pairs of key and document id, or ``None`` when reducing again."""
 

@@ -25,7 +25,7 @@ from peerpouch.ports import (
 )
 from peerpouch.query.definitions import DESIGN, LANGUAGE, design_id, indexes_of
 from peerpouch.query.indexer import Indexer, MapDocuments, Rows
-from peerpouch.query.reducers import BUILT_IN, Emitted, FunctionReducer, MakeReducer, Reducer, python_reducer
+from peerpouch.query.reducers import BUILT_IN, Emitted, FunctionReducer, MakeReducer, Reducer, of_stored, python_reducer
 from peerpouch.query.rows import (
     PAGE,
     RowSource,
@@ -100,14 +100,14 @@ class ViewQueries:
     async def query(self, options: ViewOptions) -> ViewResult:
         """See :meth:`peerpouch.ports.Queries.query`."""
         if callable(options.view):
-            make = self._reducer(options.reduce, None)
+            make = self._reducer(options.reduce, None, stored=False)
             options.check(make is not None)
             result = await self._compute(options.view, options, make)
             if options.update_seq:
                 result["update_seq"] = (await self._documents.info())["update_seq"]
             return result
         view = await self._find_view(options.view)
-        make = self._reducer(options.reduce, view.reduce_source)
+        make = self._reducer(options.reduce, view.reduce_source, stored=True)
         options.check(make is not None)
         if options.update == "true":
             await self._refresh(view)
@@ -195,7 +195,7 @@ class ViewQueries:
 
     # -- what becomes of them
 
-    def _reducer(self, asked: Any, source: str | None) -> MakeReducer | None:
+    def _reducer(self, asked: Any, source: str | None, *, stored: bool) -> MakeReducer | None:
         if asked is False or (asked is None and source is None):
             return None
         if asked is True and source is None:
@@ -209,7 +209,7 @@ class ViewQueries:
             (known for known in BUILT_IN if name == known or (name == source and name.startswith(known))), ""
         )
         if built_in:
-            return BUILT_IN[built_in]
+            return of_stored(BUILT_IN[built_in]) if stored else BUILT_IN[built_in]
         if name.startswith("_") or name != source:
             raise BadRequest(f"There is no built-in reduce function {name!r}; there are {', '.join(BUILT_IN)}.")
         runner = self._runner()
