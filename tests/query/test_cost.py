@@ -8,6 +8,13 @@ from typing import Any
 
 import pytest
 
+import peerpouch.query.rows as module
+from peerpouch.core import jsonio
+from peerpouch.core.collation import encode_key
+from peerpouch.ports import IndexPosition
+from peerpouch.query.indexer import Rows
+from peerpouch.query.rows import StoredRows, encode_rows
+from peerpouch.query.viewoptions import Range
 from peerpouch.storage.engine import Engine
 from tests.query.databases import LocalDatabase, database, ids
 from tests.storage.test_cost import statements
@@ -82,3 +89,44 @@ async def test_a_feed_that_finds_nothing_new_takes_no_turn_of_a_thread(tmp_path:
         assert await threads(look) == 0
         await db.put({"_id": "new"})
         assert [row["id"] for row in (await db.changes(since=since))["results"]] == ["new"]
+
+
+async def test_a_grouped_sum_takes_a_turn_of_a_thread_for_some_thousand_rows(tmp_path: Path) -> None:
+    async with database(({"_id": f"{n:05}", "n": n % 3} for n in range(10_500)), str(tmp_path / "a.db")) as db:
+        rows: dict[str, Rows] = {f"{n:05}": encode_rows([(n % 3, 1)]) for n in range(10_500)}
+        assert await db.update_index("i", rows, since=None, upto="0")
+        found: list[dict[bytes, int]] = []
+
+        async def count() -> None:
+            pages = StoredRows(db, "i").groups(Range(None, None), descending=False)
+            found.extend([{group.key: len(group.values) for group in page} async for page in pages])
+
+        assert await threads(count) == 3
+        assert {key: sum(page.get(key, 0) for page in found) for key in map(encode_key, range(3))} == dict.fromkeys(
+            map(encode_key, range(3)), 3500
+        )
+
+
+@pytest.mark.parametrize("descending", [False, True])
+@pytest.mark.parametrize("page", [1, 2, 3, 100])
+@pytest.mark.parametrize("length", [1, 200_000])
+async def test_rows_by_keys_are_the_rows_that_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, descending: bool, page: int, length: int
+) -> None:
+    monkeypatch.setattr(module, "GROUPED_PAGE", page)
+    pairs: list[tuple[Any, Any]] = [(1, 2**70), (1.0, 1.5), ("a,\0", "x" * length), (None, None), ([1], {"\0": "ü"})]
+    async with database((), str(tmp_path / "a.db")) as db:
+        rows: dict[str, Rows] = {f"{n:02}": encode_rows([pairs[n % 5], ("twice", n)]) for n in range(25)}
+        assert await db.update_index("i", rows, since=None, upto="0")
+        source = StoredRows(db, "i")
+        for part in (
+            Range(None, None),
+            Range(IndexPosition(encode_key(1), "05"), IndexPosition(encode_key("twice"), "20")),
+        ):
+            plain = [row async for rows in source.pages(part, descending) for row in rows]
+            grouped = [group async for groups in source.groups(part, descending) for group in groups]
+            assert [(group.key, value) for group in grouped for value in group.values] == [
+                (row.key, jsonio.loads(row.value or b"")) for row in plain
+            ]
+            if page == 100 and length == 1:
+                assert len({group.key for group in grouped}) == len(grouped)

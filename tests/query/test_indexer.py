@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import peerpouch.query.indexer as module
 from peerpouch.query.indexer import Indexer, Rows, in_thread
 from tests.query.databases import LocalDatabase, database, ids
 
@@ -32,6 +33,49 @@ async def test_refreshing_concurrently_maps_each_change_once() -> None:
         await asyncio.gather(*(indexer.refresh("i", in_thread(counting)) for _ in range(5)))
         assert sorted(mapped) == sorted(str(n) for n in range(10))
         assert await keys(db) == list(range(10))
+
+
+async def test_the_rows_of_a_few_batches_are_written_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each write copies most of a large index to the WAL and back."""
+    monkeypatch.setattr(module, "BATCH", 10)
+    monkeypatch.setattr(module, "WRITTEN", 40)
+    written: list[int] = []
+    update = LocalDatabase.update_index
+
+    async def counted(self: LocalDatabase, index: str, rows: Any, *, since: Any, upto: Any) -> bool:
+        written.append(len(rows))
+        return await update(self, index, rows, since=since, upto=upto)
+
+    monkeypatch.setattr(LocalDatabase, "update_index", counted)
+    async with database({"_id": str(n), "n": n} for n in range(95)) as db:
+        seq = await Indexer(db, db).refresh("i", in_thread(rows_of))
+        assert written == [40, 40, 15]
+        assert await keys(db) == list(range(95))
+        state = await db.index_state("i")
+        assert state is not None and (state.seq, state.rows) == (seq, 95)
+        # Large rows are written sooner.
+        monkeypatch.setattr(module, "WRITTEN_BYTES", 20)
+        await Indexer(db, db).refresh("j", in_thread(rows_of))
+        assert written[3:] == [10] * 9 + [5]
+
+
+async def test_of_a_document_that_changes_while_rows_are_gathered_the_newest_rows_are_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 10)
+    async with database({"_id": f"{n:02}", "n": n} for n in range(30)) as db:
+        changed = False
+
+        async def meddled(docs: list[dict[str, Any]]) -> list[Rows]:
+            nonlocal changed
+            if not changed:
+                changed = True
+                await db.put({**await db.get("03"), "n": 300})
+                await db.remove("04", (await db.get("04"))["_rev"])
+            return [rows_of(doc) for doc in docs]
+
+        await Indexer(db, db).refresh("i", meddled)
+        assert await keys(db) == sorted([*(n for n in range(30) if n not in (3, 4)), 300])
 
 
 async def test_nothing_new_writes_nothing() -> None:

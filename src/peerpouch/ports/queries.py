@@ -179,6 +179,13 @@ class IndexRow(NamedTuple):
         return IndexPosition(self.key, self.doc_id, self.ordinal)
 
 
+class IndexGroup(NamedTuple):
+    """Rows of one key that follow each other. ``values`` are what the JSON in them stands for, in their order."""
+
+    key: bytes
+    values: list[Any]
+
+
 class IndexState(NamedTuple):
     """Up to which sequence an index holds the documents, and how many rows it has."""
 
@@ -245,6 +252,24 @@ class IndexStore(ABC):
         limit: int = 1000,
     ) -> list[IndexRow]:
         """Rows from ``start`` up to (not including) ``end``, whichever the direction; no transaction outlives the call.
+
+        Raises:
+            NotFound: when there is no such index (any more).
+        """
+
+    @abstractmethod
+    async def read_index_groups(
+        self,
+        index: str,
+        *,
+        start: IndexPosition | None = None,
+        end: IndexPosition | None = None,
+        descending: bool = False,
+        limit: int = 1000,
+    ) -> tuple[list[IndexGroup], IndexPosition | None] | None:
+        """The rows that :meth:`read_index` would give, by keys, and the last one's position when there may be more.
+
+        ``None`` where they are too large to be held together, or a value is not JSON: read them row by row.
 
         Raises:
             NotFound: when there is no such index (any more).

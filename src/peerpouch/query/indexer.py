@@ -1,8 +1,8 @@
 """Bringing indexes up to date from the changes feed.
 
 An index is as of a sequence. To bring it up to date, the changes since then are read in batches; each batch's documents
-are mapped to rows, off the event loop, and written together with the sequence up to which they go, in one transaction.
-So a crash, or a cancelled caller, loses at most the batch in hand.
+are mapped to rows, off the event loop, and the rows of a few batches are written together with the sequence up to which
+they go, in one transaction. So a crash, or a cancelled caller, loses at most the batches in hand.
 
 Other processes may bring the same index up to date at the same time. A batch is written only if the index is still
 where its changes were read from, so rows of an older state never replace those of a newer one; who was slower reads
@@ -22,6 +22,15 @@ from peerpouch.ports import Changes, Document, Documents, IndexStore, Seq
 
 BATCH: Final = 2000
 """Documents mapped at a time. With documents of the largest size the feed's own limit of bytes ends a page earlier."""
+
+WRITTEN: Final = 10_000
+"""Documents whose rows are written at a time. Keys come in any order, so the rows of some thousand documents are spread
+over all pages of a large index: each write copies most of it to the WAL and back. With 2,000 that was 300 MB for an
+index over 100,000 documents, with 10,000 it is 130 MB. More would keep other writers waiting for too long: these take a
+tenth of a second."""
+
+WRITTEN_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of keys and values beyond which nothing more is gathered."""
 
 Rows = Sequence[tuple[bytes, bytes | None]]
 MapDocuments = Callable[[list[Document]], Awaitable[Sequence[Rows]]]
@@ -104,28 +113,48 @@ class Indexer:
     ) -> Seq | None:
         """Go on from ``since``; ``None`` when somebody else moved the index meanwhile."""
         done = 0
+        reached, gathered = since, _Gathered()
         async with changes as feed:
             async for page in feed.pages():
-                if page.last_seq == since or (since is not None and not page.results and not page.pending):
+                if page.last_seq == reached or (reached is not None and not page.results and not page.pending):
                     # Nothing new: writing the sequence alone would cost a transaction for each query.
                     continue
                 progress = self._running.setdefault(index, Progress(design, 0, 0))
                 progress.done, progress.total = done, done + len(page.results) + (page.pending or 0)
                 done += len(page.results)
-                rows: dict[str, Rows] = {change["id"]: () for change in page.results}
+                gathered.add({change["id"]: () for change in page.results})
                 docs: list[Document] = []
                 for change in page.results:
                     if "doc" in change and not change.get("deleted") and _wanted(change["id"], design_docs):
                         docs.append(change["doc"])
-                rows.update(await _map(docs, map_documents))
-                if not await self._store.update_index(index, rows, since=since, upto=page.last_seq):
-                    return None
-                since = page.last_seq
-        if since is None:
-            since = "0"
-            if not await self._store.update_index(index, {}, since=None, upto=since):
+                gathered.add(await _map(docs, map_documents))
+                reached = page.last_seq
+                if gathered.full or not page.pending:
+                    if not await self._store.update_index(index, gathered.rows, since=since, upto=reached):
+                        return None
+                    since, gathered = reached, _Gathered()
+        if reached is None or reached != since:
+            reached = reached or "0"
+            if not await self._store.update_index(index, gathered.rows, since=since, upto=reached):
                 return None
-        return since
+        return reached
+
+
+class _Gathered:
+    """The rows that are to be written next."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Rows] = {}
+        self._bytes = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.rows) >= WRITTEN or self._bytes >= WRITTEN_BYTES
+
+    def add(self, rows: Mapping[str, Rows]) -> None:
+        """Add those of these documents; of one that changed again, they replace what was to be written."""
+        self.rows.update(rows)
+        self._bytes += sum([len(key) + len(value or b"") for pairs in rows.values() for key, value in pairs])
 
 
 def _wanted(doc_id: str, design_docs: bool) -> bool:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import math
 from abc import ABC, abstractmethod
@@ -48,13 +49,14 @@ class BuiltIn(Reducer):
     """A reduction that gives the same whatever the order of the rows."""
 
     async def add(self, rows: Sequence[Emitted]) -> None:
-        self.take(rows)
+        self.take([(row.key, row.value) for row in rows])
 
     async def result(self) -> Any:
         return self.total()
 
     @abstractmethod
-    def take(self, rows: Sequence[Emitted]) -> None: ...
+    def take(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Take rows, each of them a key and a value."""
 
     @abstractmethod
     def total(self) -> Any: ...
@@ -64,7 +66,7 @@ class _Count(BuiltIn):
     def __init__(self) -> None:
         self._count = 0
 
-    def take(self, rows: Sequence[Emitted]) -> None:
+    def take(self, rows: Sequence[Sequence[Any]]) -> None:
         self._count += len(rows)
 
     def total(self) -> int:
@@ -99,10 +101,15 @@ class _Sum(BuiltIn):
     def __init__(self) -> None:
         self._sum: Any = 0
 
-    def take(self, rows: Sequence[Emitted]) -> None:
+    def take(self, rows: Sequence[Sequence[Any]]) -> None:
         total = self._sum
-        for row in rows:
-            value = row.value
+        values = [value for _, value in rows]
+        if _is_number(total) and set(map(type, values)) <= {int, float}:
+            # An integer beyond what a float can be has to be added by itself.
+            with contextlib.suppress(OverflowError):
+                self._sum = sum(values, total)
+                return
+        for value in values:
             total = _plus(total, value) if _is_number(value) and _is_number(total) else _add(total, value)
         self._sum = total
 
@@ -148,9 +155,9 @@ class _Stats(BuiltIn):
     def __init__(self) -> None:
         self._stats: Any = None
 
-    def take(self, rows: Sequence[Emitted]) -> None:
-        for row in rows:
-            self._stats = _merge(self._stats, _stats_of(row.value))
+    def take(self, rows: Sequence[Sequence[Any]]) -> None:
+        for _, value in rows:
+            self._stats = _merge(self._stats, _stats_of(value))
 
     def total(self) -> Any:
         return {"sum": 0, "count": 0, "min": 0, "max": 0, "sumsqr": 0} if self._stats is None else _shown(self._stats)
@@ -191,10 +198,10 @@ class _DistinctKeys(BuiltIn):
     def __init__(self) -> None:
         self._registers = bytearray(_REGISTERS)
 
-    def take(self, rows: Sequence[Emitted]) -> None:
+    def take(self, rows: Sequence[Sequence[Any]]) -> None:
         registers = self._registers
-        for row in rows:
-            digest = hashlib.blake2b(encode_key(row.key), digest_size=8).digest()
+        for key, _ in rows:
+            digest = hashlib.blake2b(encode_key(key), digest_size=8).digest()
             number = int.from_bytes(digest, "big")
             index, rest = number >> (64 - _PRECISION), number & ((1 << (64 - _PRECISION)) - 1)
             # The position of the first one bit among the other 53.
@@ -218,17 +225,17 @@ BUILT_IN: Final[dict[str, Callable[[], BuiltIn]]] = {
 }
 
 
-def of_stored(make: Callable[[], BuiltIn]) -> MakeReducer:
+def of_stored(make: Callable[[], BuiltIn]) -> Callable[[], BuiltIn]:
     """A built-in reduction for a stored view: what it can't reduce costs its group the value, and no other group."""
     return lambda: _ErrorAsValue(make())
 
 
-class _ErrorAsValue(Reducer):
+class _ErrorAsValue(BuiltIn):
     def __init__(self, reduction: BuiltIn) -> None:
         self._reduction = reduction
         self._error: dict[str, Any] | None = None
 
-    async def add(self, rows: Sequence[Emitted]) -> None:
+    def take(self, rows: Sequence[Sequence[Any]]) -> None:
         if self._error is None:
             try:
                 self._reduction.take(rows)
@@ -236,17 +243,17 @@ class _ErrorAsValue(Reducer):
                 self._error = {
                     "error": "builtin_reduce_error",
                     "reason": error.reason,
-                    "caused_by": next((row.value for row in rows if self._refuses(row)), None),
+                    "caused_by": next((row[1] for row in rows if self._refuses(row)), None),
                 }
 
-    def _refuses(self, row: Emitted) -> bool:
+    def _refuses(self, row: Sequence[Any]) -> bool:
         try:
             self._reduction.take([row])
         except BadRequest:
             return True
         return False
 
-    async def result(self) -> Any:
+    def total(self) -> Any:
         return self._reduction.total() if self._error is None else self._error
 
 

@@ -16,6 +16,7 @@ from peerpouch.ports import (
     Document,
     Documents,
     FunctionRunner,
+    IndexGroup,
     IndexRow,
     IndexStore,
     MapFunction,
@@ -25,7 +26,16 @@ from peerpouch.ports import (
 )
 from peerpouch.query.definitions import DESIGN, LANGUAGE, design_id, indexes_of
 from peerpouch.query.indexer import Indexer, MapDocuments, Rows
-from peerpouch.query.reducers import BUILT_IN, Emitted, FunctionReducer, MakeReducer, Reducer, of_stored, python_reducer
+from peerpouch.query.reducers import (
+    BUILT_IN,
+    BuiltIn,
+    Emitted,
+    FunctionReducer,
+    MakeReducer,
+    Reducer,
+    of_stored,
+    python_reducer,
+)
 from peerpouch.query.rows import (
     PAGE,
     RowSource,
@@ -262,6 +272,13 @@ class ViewQueries:
         for part in ranges:
             if part.empty:
                 continue
+            if isinstance(make(), BuiltIn):
+                async for found in source.groups(part, options.descending):
+                    await groups.take_grouped(found)
+                    if groups.full:
+                        return groups.rows
+                await groups.close()
+                continue
             async for page in source.pages(part, options.descending):
                 await groups.take(page)
                 if groups.full:
@@ -346,6 +363,18 @@ class _Groups:
                 self._reducer, self._group, self._key = self._make(), group, key
             pending.append(emitted)
         await self._flush(pending)
+
+    async def take_grouped(self, page: list[IndexGroup]) -> None:
+        """Take rows for a built-in reduction, which needs their keys and values only."""
+        for encoded, values in page:
+            group, key = group_of(self._options, encoded, values[0][0])
+            if self._reducer is None or group != self._group:
+                await self.close()
+                if self.full:
+                    return
+                self._reducer, self._group, self._key = self._make(), group, key
+            assert isinstance(self._reducer, BuiltIn)
+            self._reducer.take(values)
 
     async def _flush(self, pending: list[Emitted]) -> None:
         if pending and self._reducer is not None:

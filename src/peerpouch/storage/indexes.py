@@ -8,9 +8,20 @@ from typing import Any, TypeVar, cast
 
 import apsw
 
+from peerpouch.core import jsonio
 from peerpouch.core.mango import parse_selector
-from peerpouch.errors import NotFound
-from peerpouch.ports import Document, Documents, IndexPosition, IndexRow, IndexState, IndexStore, ScanPage, Seq
+from peerpouch.errors import InvalidJSON, NotFound
+from peerpouch.ports import (
+    Document,
+    Documents,
+    IndexGroup,
+    IndexPosition,
+    IndexRow,
+    IndexState,
+    IndexStore,
+    ScanPage,
+    Seq,
+)
 from peerpouch.storage.connections import fetch, fetch_one, gather, gather_values
 from peerpouch.storage.engine import Engine
 from peerpouch.storage.feed import format_seq
@@ -108,6 +119,33 @@ class StoredIndexes(Documents, IndexStore, ABC):
                 f"ORDER BY key {order}, doc_id {order}, ordinal {order} LIMIT ? OFFSET ?",
                 [*bindings, limit, skip],
             )
+
+        return await self._engine.read(read)
+
+    async def read_index_groups(
+        self,
+        index: str,
+        *,
+        start: IndexPosition | None = None,
+        end: IndexPosition | None = None,
+        descending: bool = False,
+        limit: int = 1000,
+    ) -> tuple[list[IndexGroup], IndexPosition | None] | None:
+        order = "DESC" if descending else "ASC"
+
+        def read(connection: apsw.Connection) -> tuple[list[IndexGroup], IndexPosition | None] | None:
+            where, bindings = _range(_number(connection, index), start, end)
+            source = f"FROM index_rows WHERE {where} ORDER BY key {order}, doc_id {order}, ordinal {order} LIMIT ?"
+            size = (
+                f"SELECT coalesce(sum(length(key) + coalesce(length(value), 0)), 0) FROM (SELECT key, value {source})"
+            )
+            if fetch_one(connection, size, [*bindings, limit])[0] > PAGE_BYTES:
+                return None
+            groups = _grouped(connection, f"SELECT key, value {source}", [*bindings, limit], order)
+            if groups is None:
+                return None
+            last = fetch_one(connection, f"SELECT key, doc_id, ordinal {source} OFFSET ?", [*bindings, 1, limit - 1])
+            return groups, None if last is None else IndexPosition(*last)
 
         return await self._engine.read(read)
 
@@ -271,6 +309,27 @@ def _gathered(connection: apsw.Connection, number: int, source: str, bindings: S
             found = bytes.fromhex(value)
         rows.append(IndexRow(found_key, doc_id, ordinal, found))
     return rows
+
+
+def _grouped(connection: apsw.Connection, source: str, bindings: Sequence[Any], order: str) -> list[IndexGroup] | None:
+    """The keys and values that a query gives, by keys, as two texts; see :func:`gather`. ``None`` if they are not JSON.
+
+    The keys are a text of their own: among the values, their digits would be looked at as if they were long integers.
+    """
+    keys, data = fetch_one(
+        connection,
+        "SELECT group_concat(hex(key)), CAST('[' || group_concat(found) || ']' AS BLOB) FROM "
+        "(SELECT key, '[' || group_concat(coalesce(CAST(value AS TEXT), '[null,null]')) || ']' AS found "
+        f"FROM ({source}) GROUP BY key ORDER BY key {order} LIMIT -1)",
+        bindings,
+    )
+    if data is None:
+        return []
+    try:
+        values = jsonio.loads(data)
+    except InvalidJSON:
+        return None
+    return [IndexGroup(bytes.fromhex(key), found) for key, found in zip(keys.split(","), values, strict=True)]
 
 
 def _number(connection: apsw.Connection, index: str) -> int:
