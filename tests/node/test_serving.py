@@ -457,7 +457,7 @@ async def _up_to_content(lines: AsyncIterator[str]) -> AsyncIterator[str]:
 async def test_active_tasks_tell_how_far_an_index_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with peerpouch.Server(tmp_path / "data", port=0) as server, httpx2.AsyncClient(base_url=server.url) as client:
         await client.put("/db")
-        await client.post("/db/_bulk_docs", json={"docs": [{"_id": f"{n:04}", "n": n} for n in range(2500)]})
+        await client.post("/db/_bulk_docs", json={"docs": [{"_id": f"{n:04}", "n": n} for n in range(10_500)]})
         await client.post("/db/_index", json={"index": {"fields": ["n"]}, "ddoc": "by-n"})
         told: list[dict[str, object]] = []
         original = Storage.update_index
@@ -472,8 +472,8 @@ async def test_active_tasks_tell_how_far_an_index_is(tmp_path: Path, monkeypatch
             ("indexer", "db", "_design/by-n")
         ] * 2
         assert [(task["changes_done"], task["total_changes"], task["progress"]) for task in told] == [
-            (0, 2501, 0),
-            (2000, 2501, 79),
+            (8000, 10_501, 76),
+            (10_000, 10_501, 95),
         ]
         assert (await client.get("/_active_tasks")).json() == []
 
