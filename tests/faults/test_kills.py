@@ -50,6 +50,7 @@ async def kill_again_and_again(path: Path, rounds: int) -> tuple[Account, int]:
                     events += 1
                     if events == kill_at:
                         await asyncio.sleep(rng.random() * 0.01)
+                        assert pid > 0, "0 would be everybody in this process's group"
                         os.kill(pid, signal.SIGKILL)
             in_the_middle += bool(open_writes)
     finally:

@@ -37,9 +37,9 @@ def fork_writers(path: str) -> None:
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.write(1, f"pid {os.getpid()}\n".encode())  # by itself, so that it is the first that is heard of it
             asyncio.run(write_until_killed(path, int(line)))
             os._exit(0)
-        os.write(1, f"pid {pid}\n".encode())
         os.waitpid(pid, 0)
         os.write(1, b"dead\n")
 
