@@ -30,6 +30,11 @@ class RoamingPeer(NetworkPeer):
         """How much of it came."""
         return self._read
 
+    async def get(self, doc_id: str) -> str:
+        """Read a document in place; gives its id."""
+        doc = await self._opened().get(doc_id)
+        return str(doc["_id"])
+
     def _link(self) -> Any:
         connection = self._opened()._lease._connection
         return None if connection is None else connection.link
