@@ -66,9 +66,13 @@ class Evidence(logging.Handler):
         """Note ``repr`` of every object of peerpouch's own classes that is alive."""
         for thing in gc.get_objects():
             kind = type(thing)
-            if kind.__module__.partition(".")[0] == "peerpouch" and "__repr__" in {
-                name for base in kind.__mro__[:-1] for name in vars(base)
-            }:
+            module = kind.__module__
+            # Some classes of extensions and mocks have a descriptor there.
+            if (
+                isinstance(module, str)
+                and module.partition(".")[0] == "peerpouch"
+                and "__repr__" in {name for base in kind.__mro__[:-1] for name in vars(base)}
+            ):
                 self.shown["reprs"].append(repr(thing))
 
     def processes(self) -> None:
