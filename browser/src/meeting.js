@@ -1,22 +1,17 @@
 /** A hub with its pool of connections: everything that a page shares and opens at one meeting place. */
 
-import { orAborted, systemClock, within } from './clock.js';
+import { orAborted, systemClock } from './clock.js';
 import { PeerPouchError } from './errors.js';
-import { Openings } from './hub/admission.js';
 import { HubClient } from './hub/client.js';
 import { withoutCredentials } from './hub/names.js';
+import { lazily } from './lazy.js';
 import { CONNECT_TIMEOUT } from './peers/limits.js';
 import { Pool } from './peers/pool.js';
 import { SharedDatabase } from './sharing.js';
 import { WebRTC } from './transport/webrtc.js';
-import { toText } from './trust/bytes.js';
 import { Contacts } from './trust/contacts.js';
 import { Identity, fingerprint } from './trust/identity.js';
-import { disclose, enclose } from './trust/invites.js';
-import { Turns } from './turns.js';
-
-/** Milliseconds that `onRemote` has: time to ask a person, and less than the hub and the opener wait. */
-const DECIDE_WITHIN = 25_000;
+import { enclose } from './trust/invites.js';
 
 /**
  * Asked for this browser's address as the internet sees it, when a connection is made. It learns that address and the
@@ -38,10 +33,11 @@ const ICE_SERVERS = [{ urls: 'stun:stun.l.google.com:19302' }];
  */
 
 export class Meeting {
-  #turns = new Turns();
-  #openings = new Openings();
-  /** @type {Map<string, number>} How often each key was shut out of each share, as far as it ever was. */
-  #revoked = new Map();
+  /** What only a page needs that shares something. */
+  #host = lazily(async () => {
+    const [{ Host }, reception] = await Promise.all([import('./hosting.js'), this.pool.reception()]);
+    return new Host(this, reception);
+  });
   #isClosed = false;
   #leave = () => this.pool.farewellAtOnce();
 
@@ -71,7 +67,7 @@ export class Meeting {
       transport: new WebRTC({
         clock, iceServers, policy: iceTransportPolicy, ...(RTCPeerConnection && { RTCPeerConnection }),
       }),
-      welcome: (asked) => this.#welcome(asked),
+      welcome: async (asked) => (await this.#host()).welcome(asked),
     });
     globalThis.addEventListener?.('pagehide', this.#leave);
   }
@@ -99,112 +95,27 @@ export class Meeting {
     this.own.clear();
   }
 
-  // Sharing
+  // Sharing: see `hosting.js`
 
   /**
-   * Share a database; sharing it again changes what is given here.
+   * See {@link import('./hosting.js').Host.share}.
    *
-   * @param {any} database A PouchDB of this page.
-   * @param {{
-   *   name?: string, info?: any, access?: any, peers?: (Uint8Array | string)[], onRemote?: (event: any) => unknown,
-   * }} [options] `name`: for people, 1 to 200 characters. `info`: any JSON of at most 8 KiB, for everybody who reads the
-   *   hub. `access`: `'read-write'` (the default), `'read-only'`, `{ read, write, select, validate }`, or a function that
-   *   gives one of them, or null to refuse, for a peer. `peers`: who may come: keys, fingerprints, names of contacts; `[]`
-   *   for the invited only. `onRemote`: called for everybody who opens the share, before any connection is made; its
-   *   event's `preventDefault(reason)` refuses.
-   * @returns {Promise<OwnShare>} Rejects with `bad_request` or `hub_unreachable`.
+   * @param {any} database
+   * @param {import('./hosting.js').ShareOptions} [options]
    */
-  async shareDatabase(database, { name = database.name, info = null, access, peers, onRemote } = {}) {
+  async shareDatabase(database, options) {
     this.#checkOpen();
-    const { Access, Door, Invitations, OwnShare } = await import('./serving.js');
-    const door = new Door(name, {
-      access,
-      peers,
-      onRemote,
-      invitations: new Invitations(database, this.clock),
-      contacts: this.contacts,
-      parse: Access.parse,
-    });
-    const uuid = await database.id();
-    return this.#turns.take(async () => {
-      const id = await this.client.shareId(uuid);
-      const share = new OwnShare({ id, name, info, database, door, meeting: this });
-      const before = this.own.get(id);
-      this.own.set(id, share); // served before it is published: whoever finds it can open it
-      try {
-        await this.client.publish({ uuid, name, info, decide: this.pool.decide });
-      } catch (error) {
-        if (before) this.own.set(id, before);
-        else this.own.delete(id);
-        throw error;
-      }
-      // Those who were let in by other rules ask again, and go on if the new ones let them.
-      if (before) this.pool.revoke(id);
-      return share;
-    });
+    return (await this.#host()).share(database, options);
   }
 
   /**
-   * Share a database no more: withdraw it, and close what is connected for it.
+   * See {@link import('./hosting.js').Host.unshare}.
    *
-   * @param {any} database What was given to {@link shareDatabase}, or what that gave.
+   * @param {any} database
    */
   async unshareDatabase(database) {
     this.#checkOpen();
-    await this.#turns.take(async () => {
-      const share = [...this.own.values()].find((own) => own === database || own.database === database);
-      if (!share) throw new PeerPouchError('share_not_found', 'That database is not shared by this page at this hub.');
-      this.own.delete(share.id);
-      this.pool.revoke(share.id);
-      await this.client.withdraw(share.id);
-    });
-  }
-
-  /**
-   * End what is under way for a key that was shut out of a share, and let it not in if it is just being decided on.
-   *
-   * @param {string} id
-   * @param {Uint8Array} key
-   */
-  shutOut(id, key) {
-    const who = `${id} ${toText(key)}`;
-    this.#revoked.set(who, (this.#revoked.get(who) ?? 0) + 1);
-    this.pool.revoke(id, key);
-  }
-
-  /**
-   * The hub's address as an invite carries it.
-   *
-   * @param {boolean} credentials
-   */
-  addressForOthers(credentials) {
-    return credentials ? this.database.name : withoutCredentials(this.database.name);
-  }
-
-  /** @type {import('./peers/pool.js').Welcome} */
-  async #welcome({ peer, share, info, signal }) {
-    const own = this.own.get(share);
-    if (!own) throw new PeerPouchError('share_not_found', 'No such share is here.');
-    const { key, session } = peer;
-    const contact = await this.contacts.nameOf(key).catch(() => null); // damaged contacts do not close the door
-    const remote = { key, session, fingerprint: await fingerprint(key), contact };
-    const told = disclose(info);
-    const who = `${share} ${toText(key)}`;
-    const revoked = this.#revoked.get(who);
-    // Asked again whenever it matters: there are waits from here until the peer is let in.
-    const serves = () => this.own.get(share) === own && this.#revoked.get(who) === revoked;
-    const decide = async () => {
-      const grant = await own.door.decide(remote, share, told.info, told.token);
-      return own.door.accessOf(grant);
-    };
-    const inTime = () => within(this.clock, DECIDE_WITHIN, decide, signal);
-    const access = await this.#openings.enter(toText(key), inTime).catch((error) => {
-      if (error.error !== 'timeout') throw error;
-      throw new PeerPouchError('forbidden', 'The other side did not decide in time.');
-    });
-    if (!serves()) throw new PeerPouchError('share_not_found', 'No such share is here, or not for you any more.');
-    const { handler, revoke } = own.app(access, remote);
-    return { info: own.info, handler, revoke, serves };
+    return (await this.#host()).unshare(database);
   }
 
   // Finding and opening

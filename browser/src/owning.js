@@ -5,29 +5,29 @@ import { PeerPouchError } from './errors.js';
 import { formatName } from './hub/names.js';
 import { Invite } from './trust/invites.js';
 
-/** @typedef {import('./meeting.js').Meeting} Meeting */
+/** @typedef {import('./hosting.js').Host} Host */
 
 /** A database that this page shares. */
 export class OwnShare {
-  #meeting;
+  #host;
   #door;
 
   /**
    * @param {{
-   *   id: string, name: string, info: any, database: any, door: import('./hub/door.js').Door, meeting: Meeting,
+   *   id: string, name: string, info: any, database: any, door: import('./hub/door.js').Door, host: Host,
    * }} parts
    */
-  constructor({ id, name, info, database, door, meeting }) {
-    this.#meeting = meeting;
+  constructor({ id, name, info, database, door, host }) {
+    this.#host = host;
     this.#door = door;
     this.id = id;
     this.name = name;
     this.info = info;
     this.database = database;
     /** What others give to `new PouchDB()`. */
-    this.dbname = formatName(id, meeting.label);
+    this.dbname = formatName(id, host.meeting.label);
     /** Of one's own key, for others to compare. */
-    this.fingerprint = meeting.identity.fingerprint;
+    this.fingerprint = host.meeting.identity.fingerprint;
   }
 
   get door() {
@@ -41,7 +41,7 @@ export class OwnShare {
    * @param {import('./hub/door.js').RemotePeer} peer
    */
   app(access, peer) {
-    return createApp(this.database, { access, peer, name: this.name, clock: this.#meeting.clock });
+    return createApp(this.database, { access, peer, name: this.name, clock: this.#host.meeting.clock });
   }
 
   /**
@@ -56,7 +56,7 @@ export class OwnShare {
    */
   async invite({ once = false, expires, access, hub, credentials = false } = {}) {
     const parts = {
-      hub: hub ?? this.#meeting.addressForOthers(credentials),
+      hub: hub ?? this.#host.addressForOthers(credentials),
       shareId: this.id,
       fingerprint: this.fingerprint,
       name: this.name,
@@ -85,7 +85,7 @@ export class OwnShare {
    */
   async revoke(key) {
     await this.#door.invitations.revoke(key);
-    this.#meeting.shutOut(this.id, key);
+    this.#host.shutOut(this.id, key);
   }
 
   /**

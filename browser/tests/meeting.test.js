@@ -58,15 +58,16 @@ test('who is revoked while it is decided on does not get in', async (t) => {
 });
 
 test('twin: without looking again it gets in', async (t) => {
-  const load = mutant(t, { 'meeting.js': [['if (!serves()) throw', 'if (false) throw']] });
+  const load = mutant(t, { 'hosting.js': [['if (!serves()) throw', 'if (false) throw']] });
   const here = await scene(t, (await load('meeting.js')).Meeting);
   assert.ok((await revokedMeanwhile(here)).sdp);
 });
 
 async function revokedBeforeItIsEntered(here) {
   const { pool } = here.meeting;
-  const answer = pool.answerSdp.bind(pool);
-  pool.answerSdp = async (...given) => { // it may have asked first whether the connection that there is still works
+  const reception = await pool.reception();
+  const answer = reception.answerSdp.bind(reception);
+  reception.answerSdp = async (...given) => { // it may have asked first whether the connection that there is still works
     await here.share.revoke(here.key);
     return answer(...given);
   };
@@ -81,7 +82,7 @@ test('who is revoked after it was decided on is served nothing, though it is ent
 });
 
 test('twin: without asking at each request it is served', async (t) => {
-  const load = mutant(t, { 'peers/pool.js': [['guest && (guest.serves?.() ?? true) ?', 'guest ?']] });
+  const load = mutant(t, { 'peers/reception.js': [['guest && (guest.serves?.() ?? true) ?', 'guest ?']] });
   assert.equal(await revokedBeforeItIsEntered(await scene(t, (await load('meeting.js')).Meeting)), 200);
 });
 
@@ -105,7 +106,7 @@ test('no key has more decisions pending than one may', async (t) => {
 });
 
 test('twin: without that bound it has any number', async (t) => {
-  const load = mutant(t, { 'meeting.js': [['this.#openings.enter(toText(key), inTime)', 'inTime()']] });
+  const load = mutant(t, { 'hosting.js': [['this.#openings.enter(toText(key), inTime)', 'inTime()']] });
   const { asked } = await knockWithoutEnd(await scene(t, (await load('meeting.js')).Meeting));
   assert.equal(asked, 3 * MOST_OF_ONE_KEY);
 });

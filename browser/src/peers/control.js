@@ -1,82 +1,38 @@
 /**
  * How two pools speak over an open connection: three requests in front of the shares that both serve
- * (`docs/protocol/connections.md`).
+ * (`docs/protocol/connections.md`). Here is who asks; who answers is in `controlled.js`.
  */
 
 import { PeerPouchError } from '../errors.js';
-import { errorResponse } from '../transport/streams.js';
 
 /**
- * @typedef {import('../transport/server.js').Handler} Handler
  * @typedef {import('../transport/server.js').PeerRequest} PeerRequest
  * @typedef {import('../transport/link.js').Link} Link
  */
 
-const PREFIX = '/_peerpouch/';
-const CLOSED_HEADER = 'peerpouch-share';
+export const PREFIX = '/_peerpouch/';
+export const CLOSED_HEADER = 'peerpouch-share';
 /** Bytes of a control message: an `info` that fits an offer fits here too. */
 const MAX_BODY = 64 * 1024;
-const JSON_TYPE = { 'content-type': 'application/json' };
+export const JSON_TYPE = { 'content-type': 'application/json' };
+
+/** @param {unknown} body */
+export const jsonResponse = (body) =>
+  new Response(JSON.stringify(body), { headers: { ...JSON_TYPE, 'cache-control': 'no-store' } });
 
 /**
- * A handler that answers control requests, and gives all others to what serves the share that they name.
+ * The answer to {@link checkAlive}, if a request is that: it must be quick, so nothing is loaded for it.
  *
- * @param {{
- *   opened: (shareId: string, info: unknown) => Promise<unknown>,
- *   released: (shareId: string) => void,
- *   admitted: (shareId: string) => Handler | undefined,
- * }} calls `opened` gives the sharer's info or throws the refusal; `admitted` gives what serves a share to this peer, if it
- *   was let in.
- * @returns {Handler}
- */
-export function controlled({ opened, released, admitted }) {
-  return async (request) => {
-    const { pathname } = new URL(request.url, 'http://peer');
-    if (pathname.startsWith(PREFIX)) {
-      const body = await control(request, pathname.slice(PREFIX.length), opened, released);
-      return new Response(JSON.stringify(body), { headers: { ...JSON_TYPE, 'cache-control': 'no-store' } });
-    }
-    if (pathname === '/') {
-      const welcome = { couchdb: 'Welcome', vendor: { name: 'peerpouch' } };
-      return new Response(JSON.stringify(welcome), { headers: JSON_TYPE });
-    }
-    const [, shareId, rest] = /** @type {RegExpExecArray} */ (/^\/([^/?]*)(.*)$/s.exec(request.url));
-    const handler = admitted(shareId);
-    if (!handler) {
-      await request.body?.cancel();
-      return errorResponse(new PeerPouchError('share_not_found', 'No such share is open to you.'), {
-        [CLOSED_HEADER]: 'closed',
-      });
-    }
-    return handler({ ...request, url: rest.startsWith('/') ? rest : `/${rest}` });
-  };
-}
-
-/**
  * @param {PeerRequest} request
- * @param {string} action
- * @param {(shareId: string, info: unknown) => Promise<unknown>} opened
- * @param {(shareId: string) => void} released
  */
-async function control(request, action, opened, released) {
-  const wanted = { open: 'POST', release: 'POST', alive: 'GET' }[action];
-  if (!wanted) throw new PeerPouchError('not_found', 'missing');
-  if (request.method !== wanted) throw new PeerPouchError('method_not_allowed', `Only ${wanted} is allowed here.`);
-  if (action === 'alive') return { ok: true };
-  const message = parse(await readText(request.body, 'bad_request'));
-  if (typeof message?.share !== 'string') {
-    throw new PeerPouchError('bad_request', 'A control message is an object with a share.');
-  }
-  if (action === 'open') return { ok: true, info: await opened(message.share, message.info ?? null) };
-  released(message.share);
-  return { ok: true };
-}
+export const aliveAnswer = ({ method, url }) =>
+  (method === 'GET' && url === `${PREFIX}alive` ? jsonResponse({ ok: true }) : null);
 
 /**
  * @param {ReadableStream<Uint8Array> | null} body
  * @param {string} error What is thrown when it is too large.
  */
-async function readText(body, error) {
+export async function readText(body, error) {
   const decoder = new TextDecoder();
   let text = '';
   let size = 0;
@@ -95,7 +51,7 @@ async function readText(body, error) {
 }
 
 /** @param {string} text */
-function parse(text) {
+export function parse(text) {
   try {
     return JSON.parse(text);
   } catch {

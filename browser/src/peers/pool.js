@@ -15,8 +15,9 @@
 
 import { orAborted, systemClock, within } from '../clock.js';
 import { PeerPouchError } from '../errors.js';
+import { lazily } from '../lazy.js';
 import { Connection, addressText } from './connection.js';
-import { checkAlive, controlled, openShare, releaseShare } from './control.js';
+import { aliveAnswer, openShare, releaseShare } from './control.js';
 import { Lease } from './lease.js';
 import { CONNECT_TIMEOUT, poolLimits } from './limits.js';
 
@@ -280,90 +281,16 @@ export class Pool {
     );
   }
 
-  // Letting other peers in
+  // Letting other peers in: see `reception.js`
 
-  /**
-   * Decide on a verified offer: the answer's body, or the refusal is thrown. What `HubClient.publish` takes.
-   *
-   * @param {{ peer: Address, share: string, body: any, signal?: AbortSignal }} opening
-   * @returns {Promise<{ info: unknown, sdp: string | null }>}
-   */
-  decide = async ({ peer, share, body, signal }) => {
-    this.checkOpen();
-    const sdp = body?.sdp;
-    if (typeof sdp !== 'string' || addressText(peer) === this.own) {
-      throw new PeerPouchError('invalid_signal', 'The offer is malformed.');
-    }
-    this.checkRoom(peer);
-    const { info, ...guest } = await this.welcome({ peer, share, info: body.info ?? null, signal });
-    this.checkOpen();
-    this.checkRoom(peer);
-    const connection = this.connection(peer);
-    connection.deciding += 1;
-    try {
-      return { info, sdp: await this.answerSdp(connection, share, guest, sdp) };
-    } finally {
-      connection.deciding -= 1;
-      this.settleDown(connection);
-    }
-  };
+  /** What lets other peers in. Who only opens shares never loads it. */
+  reception = lazily(async () => {
+    const { Reception } = await import('./reception.js');
+    return new Reception(this);
+  });
 
-  /**
-   * @param {Connection} connection
-   * @param {string} shareId
-   * @param {Guest} guest
-   * @param {string} sdp
-   * @returns {Promise<string | null>}
-   */
-  async answerSdp(connection, shareId, guest, sdp) {
-    const link = connection.live();
-    // Whoever has a working connection asks over it, so it seems to be lost to the other end; unless this offer crossed
-    // with the one that made it, and was late.
-    if (link && !(await this.isAlive(link))) this.lose(connection, link);
-    if (connection.live()) {
-      connection.admit(shareId, guest);
-      return null;
-    }
-    if (connection.answering) {
-      connection.giveUpAnswering(); // the peer gave it up too, or it would not offer again
-    } else if (connection.attempt && this.own < connection.text) {
-      connection.admit(shareId, guest);
-      return null;
-    }
-    connection.admit(shareId, guest);
-    const controller = new AbortController();
-    const pending = this.transport.answer(sdp, this.handler(connection.address));
-    const answering = { controller, finished: this.finish(connection, pending, controller.signal) };
-    connection.answering = answering;
-    void answering.finished.then(() => {
-      if (connection.answering === answering) connection.answering = null;
-      this.settleDown(connection);
-    });
-    const given = await orAborted(pending, controller.signal).catch((error) => {
-      if (!controller.signal.aborted) throw error;
-      throw new PeerPouchError('forbidden', 'This offer was given up for a newer one.');
-    });
-    return given.sdp;
-  }
-
-  /**
-   * Wait until the channel of an answered offer is open. Does not reject: whoever waits looks for the link.
-   *
-   * @param {Connection} connection
-   * @param {Promise<Pending>} made
-   * @param {AbortSignal} signal
-   */
-  async finish(connection, made, signal) {
-    let pending = null;
-    try {
-      pending = await made;
-      signal.throwIfAborted();
-      this.checkOpen();
-      this.install(connection, await pending.connect({ timeout: this.limits.halfOpen, signal }));
-    } catch {
-      pending?.abandon(); // the answer's sender is told by `answerSdp`, the opener by its own end
-    }
-  }
+  /** See {@link import('./reception.js').Reception.decide}. @type {import('./reception.js').Reception['decide']} */
+  decide = async (opening) => (await this.reception()).decide(opening);
 
   /**
    * What serves the requests of one peer.
@@ -372,52 +299,7 @@ export class Pool {
    * @returns {Handler}
    */
   handler(peer) {
-    const text = addressText(peer);
-    const found = () => this.connections.get(text);
-    return controlled({
-      opened: async (share, info) => {
-        const link = found()?.live();
-        const { info: told, ...guest } = await this.welcome({ peer, share, info });
-        const connection = found();
-        if (!connection || !link || connection.live() !== link) {
-          throw new PeerPouchError('peer_unreachable', 'The connection was closed.');
-        }
-        connection.admit(share, guest);
-        this.settleDown(connection);
-        return told;
-      },
-      released: (share) => {
-        const connection = found();
-        if (!connection) return;
-        connection.letOut(share);
-        this.settleDown(connection);
-      },
-      admitted: (share) => {
-        const connection = found();
-        connection?.live(); // what was let in over a link that has ended is out
-        const guest = connection?.admitted.get(share);
-        return guest && (guest.serves?.() ?? true) ? guest.handler : undefined;
-      },
-    });
-  }
-
-  /**
-   * Let nobody (or nobody with this key) use a share any more; close what was open for it alone.
-   *
-   * @param {string} shareId
-   * @param {Uint8Array} [key]
-   * @param {string} [reason] What they are told whose feeds end.
-   */
-  revoke(shareId, key, reason = 'The owner does not share this with you any more.') {
-    const prefix = key && addressText({ key, session: '' });
-    for (const connection of [...this.connections.values()]) {
-      if (!connection.admitted.has(shareId) || (prefix && !connection.text.startsWith(prefix))) continue;
-      connection.letOut(shareId, reason);
-      if (connection.inUse) continue;
-      connection.giveUpAnswering();
-      if (connection.link) this.lose(connection, connection.link);
-      this.settleDown(connection);
-    }
+    return async (request) => aliveAnswer(request) ?? (await this.reception()).handler(peer)(request);
   }
 
   // Links
@@ -464,16 +346,6 @@ export class Pool {
   atEnd(work) {
     const ended = work.catch(() => {}).finally(() => this.endings.delete(ended));
     this.endings.add(ended);
-  }
-
-  /** @param {Link} link */
-  async isAlive(link) {
-    try {
-      await within(this.clock, this.limits.alive, (signal) => checkAlive(link, signal), this.closing.signal);
-      return !link.isOver;
-    } catch {
-      return false;
-    }
   }
 
   // Uses
@@ -568,20 +440,6 @@ export class Pool {
 
   checkOpen() {
     if (this.closing.signal.aborted) throw new PeerPouchError('database_closed', 'The hub was closed.');
-  }
-
-  /** @param {Address} peer */
-  checkRoom(peer) {
-    const text = addressText(peer);
-    const key = addressText({ key: peer.key, session: '' });
-    const others = [...this.connections.values()].filter((entry) => entry.text !== text);
-    if (
-      others.filter((entry) => entry.answering).length >= this.limits.halfOpens ||
-      others.length >= this.limits.links ||
-      others.filter((entry) => entry.text.startsWith(key)).length >= this.limits.linksPerKey
-    ) {
-      throw new PeerPouchError('too_many_requests', 'Too many connections are open or being made; try again later.');
-    }
   }
 
   /**

@@ -255,12 +255,12 @@ test('revoking closes what was open for that share alone; with a key, for that k
   const { owner, opener } = two();
   const [a, b] = [await opener.pool.open('share-a'), await opener.pool.open('share-b')];
   const { link } = opener.pool.connections.values().next().value;
-  owner.pool.revoke('share-a', new Uint8Array(32).fill(9));
+  (await owner.pool.reception()).revoke('share-a', new Uint8Array(32).fill(9));
   assert.equal((await link.fetch('/share-a/')).status, 200);
-  owner.pool.revoke('share-a');
+  (await owner.pool.reception()).revoke('share-a');
   assert.equal((await link.fetch('/share-a/')).status, 404);
   assert.equal((await read(b)).share, 'share-b');
-  owner.pool.revoke('share-b');
+  (await owner.pool.reception()).revoke('share-b');
   world.shares.delete('share-b');
   await link.over;
   await assert.rejects(b.fetch('/'), fails('share_not_found'));
@@ -270,7 +270,7 @@ test('revoking closes what was open for that share alone; with a key, for that k
 test('a request to a share that was closed and opened again is sent again, body and all', async () => {
   const { owner, opener } = two();
   const [lease] = [await opener.pool.open('share-a'), await opener.pool.open('share-b')];
-  owner.pool.revoke('share-a');
+  (await owner.pool.reception()).revoke('share-a');
   assert.equal((await read(lease, '/d', { method: 'PUT', body: 'all of it' })).body, 'all of it');
   assert.equal(owner.asked.length, 3);
 });
