@@ -66,7 +66,7 @@ class Evidence(logging.Handler):
         """Note ``repr`` of every object of peerpouch's own classes that is alive."""
         for thing in gc.get_objects():
             kind = type(thing)
-            module = kind.__module__
+            module: object = kind.__module__
             # Some classes of extensions and mocks have a descriptor there.
             if (
                 isinstance(module, str)
