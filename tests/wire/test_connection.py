@@ -232,7 +232,7 @@ def test_a_response_that_ended_gives_credit_back_only_when_it_is_read() -> None:
 
 def test_a_consuming_stream_gets_a_larger_window_and_gives_it_back() -> None:
     pair = Pair()
-    pair.a.connection.round_trip = 0.05
+    pair.a.connection._pings.round_trip = 0.05
     stream = pair.a.connection.request(get(), end=True)
     pair.run()
     pair.b.connection.respond(stream, ok(), end=False)
@@ -247,7 +247,7 @@ def test_a_consuming_stream_gets_a_larger_window_and_gives_it_back() -> None:
 
 def test_a_stream_that_takes_its_time_keeps_its_window() -> None:
     pair = Pair()
-    pair.a.connection.round_trip = 0.05
+    pair.a.connection._pings.round_trip = 0.05
     stream = pair.a.connection.request(get(), end=True)
     pair.run()
     pair.b.connection.respond(stream, ok(), end=False)
@@ -583,6 +583,23 @@ def test_a_flood_of_pings_closes_the_connection() -> None:
 def test_twin_without_the_allowance_every_ping_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits.Allowance, "take", lambda self, now: True)
     assert _ping_flood(_served()) == 500
+
+
+def test_no_ping_goes_before_the_other_sides_hello() -> None:
+    """Only HELLO and GO_AWAY may (docs/protocol/channel.md, section 3)."""
+    pair = Pair(opened=False)
+    pair.a.connection.ping(0.0)
+    assert _kinds(pair.a.connection.data_to_send(ROOM)) == [FrameType.HELLO]
+    pair.a.take(pair.b.connection.data_to_send(ROOM))
+    pair.a.connection.ping(1.0)
+    assert _kinds(pair.a.connection.data_to_send(ROOM)) == [FrameType.PING]
+
+
+def test_twin_an_end_that_counts_as_open_too_early_pings_before_hello() -> None:
+    end = Connection(offerer=True)
+    end.state = State.OPEN
+    end.ping(0.0)
+    assert _kinds(end.data_to_send(ROOM)) == [FrameType.HELLO, FrameType.PING]
 
 
 def _provoke(end: End) -> int:

@@ -289,7 +289,7 @@ export class Link {
     this.schedule();
   }
 
-  /** @param {import('../wire/connection.js').Event} event */
+  /** @param {import('../wire/events.js').Event} event */
   dispatch(event) {
     switch (event.event) {
       case 'DataReceived': {

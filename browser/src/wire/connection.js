@@ -17,34 +17,17 @@
 
 import { PeerPouchError } from '../errors.js';
 import * as frames from './frames.js';
-import { Code, END, FrameType, HEADER_SIZE, Malformed, VERSIONS, concat, frame, viewOf } from './frames.js';
-import { Allowance, LARGEST_CREDIT, LARGEST_MESSAGE, LARGEST_STREAM, limits as limitsOf } from './limits.js';
+import { Code, END, FrameType, HEADER_SIZE, Malformed, concat, frame } from './frames.js';
+import { LARGEST_CREDIT, LARGEST_MESSAGE, LARGEST_STREAM, limits as limitsOf } from './limits.js';
+import { Pings } from './pings.js';
 import { CONNECTION_TABLE } from './states.js';
 import { Stream } from './stream.js';
 import { StreamTable } from './table.js';
 
-const PING_SIZE = 8;
 const HEAD_OVERHEAD = 2 * HEADER_SIZE + 4;
 
 /**
- * What a connection tells its owner of what arrived.
- *
- * - Opened: the other side's HELLO came; requests may be made.
- * - RequestReceived, ResponseReceived: a head; with `ended` there is no body.
- * - DataReceived: bytes of a body, its last ones with `ended`. Say `consumed` when they are used up.
- * - StreamReset: a stream ended before its time; the connection knows nothing of it any more. NONE after a whole response
- *   means that the rest of the request's body is not wanted; REFUSED that nothing was done for the request.
- * - PongReceived: how many milliseconds a ping took.
- * - WentAway: the other side takes no more requests; with a code other than NONE it is gone.
- *
- * @typedef {{ event: 'Opened', version: number, features: number }
- *   | { event: 'RequestReceived', stream: number, head: frames.RequestHead, ended: boolean }
- *   | { event: 'ResponseReceived', stream: number, head: frames.ResponseHead, ended: boolean }
- *   | { event: 'DataReceived', stream: number, data: Uint8Array, ended: boolean }
- *   | { event: 'StreamReset', stream: number, code: number, reason: string, byPeer: boolean }
- *   | { event: 'PongReceived', roundTrip: number }
- *   | { event: 'WentAway', code: number, reason: string }} Event
- *
+ * @typedef {import('./events.js').Event} Event
  * @typedef {{ stream: number, flags: number, payload: Uint8Array, now: number, events: Event[] }} Received
  */
 
@@ -60,12 +43,7 @@ export class Connection extends StreamTable {
     this.state = 'opening';
     /** @type {frames.Settings | null} */
     this.peer = null;
-    /** @type {Map<number, number>} */
-    this.pings = new Map();
-    this.pingNumber = 0;
-    /** @type {number | null} The shortest time that a ping took: what the path takes when no queue is in the way. */
-    this.roundTrip = null;
-    this.pinged = new Allowance(limits.pingBurst, limits.pingRate);
+    this.pings = new Pings(limits);
     this.out.control.push(frame(FrameType.HELLO, 0, frames.encodeHello(limits, features)));
   }
 
@@ -85,6 +63,11 @@ export class Connection extends StreamTable {
   get drained() {
     if (this.out.control.length) return false;
     return this.state === 'closed' || (this.state === 'draining' && !this.streams.size);
+  }
+
+  /** The shortest time that a ping took, in milliseconds; null before the first. */
+  get roundTrip() {
+    return this.pings.roundTrip;
   }
 
   /** Bytes of the largest message that both ends take. */
@@ -203,17 +186,12 @@ export class Connection extends StreamTable {
   }
 
   /**
-   * Ask for a sign of life. With `maxPings` unanswered ones, nothing is sent.
+   * Ask for a sign of life: not before the other side's HELLO, and not with `maxPings` unanswered ones.
    *
    * @param {number} now
    */
   ping(now) {
-    if (this.state === 'closed' || this.pings.size >= this.limits.maxPings) return;
-    this.pingNumber += 1;
-    this.pings.set(this.pingNumber, now);
-    const token = new Uint8Array(PING_SIZE);
-    viewOf(token).setBigUint64(0, BigInt(this.pingNumber));
-    this.out.control.push(frame(FrameType.PING, 0, token));
+    if (this.state === 'open' || this.state === 'draining') this.out.control.push(...this.pings.ask(now));
   }
 
   /**
@@ -295,14 +273,7 @@ export class Connection extends StreamTable {
     this.requireConnection(stream);
     this.move('hello');
     const hello = frames.decodeHello(payload);
-    const version = Math.min(VERSIONS[1], hello.highest);
-    if (version < Math.max(VERSIONS[0], hello.lowest)) {
-      throw new Malformed(
-        `The other side speaks versions ${hello.lowest} to ${hello.highest} of the channel protocol, ` +
-          `this one ${VERSIONS[0]} to ${VERSIONS[1]}: update the older one.`,
-        Code.VERSION,
-      );
-    }
+    const version = frames.agreedVersion(hello);
     this.peer = frames.settingsOf(hello.settings);
     this.out.maySend = this.peer.connectionCredit;
     events.push({ event: 'Opened', version, features: this.peer.features });
@@ -434,23 +405,14 @@ export class Connection extends StreamTable {
   /** @param {Received} received */
   onPing({ stream, payload, now }) {
     this.requireConnection(stream);
-    if (payload.length !== PING_SIZE) throw new Malformed('PING does not have eight bytes.');
-    if (!this.pinged.take(now)) throw new Malformed('The other side sends too many pings.', Code.EXCESS);
-    this.out.control.push(frame(FrameType.PONG, 0, payload));
+    this.out.control.push(this.pings.answer(payload, now));
   }
 
   /** @param {Received} received */
   onPong({ stream, payload, now, events }) {
     this.requireConnection(stream);
-    if (payload.length !== PING_SIZE) return;
-    const number = Number(viewOf(payload).getBigUint64(0));
-    const sent = this.pings.get(number);
-    if (sent === undefined) return;
-    // Channels keep their order: a ping before this one will not be answered any more.
-    for (const earlier of this.pings.keys()) if (earlier <= number) this.pings.delete(earlier);
-    const roundTrip = Math.max(0, now - sent);
-    this.roundTrip = Math.min(roundTrip, this.roundTrip ?? roundTrip);
-    events.push({ event: 'PongReceived', roundTrip });
+    const roundTrip = this.pings.answered(payload, now);
+    if (roundTrip !== null) events.push({ event: 'PongReceived', roundTrip });
   }
 
   /** @param {Received} received */
@@ -479,11 +441,6 @@ export class Connection extends StreamTable {
     if (!state) throw new Malformed(`A frame (${move}) does not fit a connection that is ${this.state}.`);
     if (move === 'drain-sent') this.refusedFrom = this.lastAccepted + 1;
     this.state = state;
-  }
-
-  /** @param {number} stream */
-  requireConnection(stream) {
-    if (stream !== 0) throw new Malformed('A frame of the connection names a stream.');
   }
 
   /** @param {Uint8Array} payload */

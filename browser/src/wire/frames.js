@@ -209,6 +209,22 @@ export function decodeHello(payload) {
 }
 
 /**
+ * The highest version that both ends speak.
+ *
+ * @param {{ lowest: number, highest: number }} hello
+ * @throws {Malformed} There is none.
+ */
+export function agreedVersion({ lowest, highest }) {
+  const version = Math.min(VERSIONS[1], highest);
+  if (version >= Math.max(VERSIONS[0], lowest)) return version;
+  throw new Malformed(
+    `The other side speaks versions ${lowest} to ${highest} of the channel protocol, ` +
+      `this one ${VERSIONS[0]} to ${VERSIONS[1]}: update the older one.`,
+    Code.VERSION,
+  );
+}
+
+/**
  * All settings of a HELLO, defaults included.
  *
  * @param {Map<number, number>} told

@@ -5,7 +5,7 @@ import { Scheduler } from './scheduler.js';
 
 /**
  * @typedef {import('./stream.js').Stream} Stream
- * @typedef {import('./connection.js').Event} Event
+ * @typedef {import('./events.js').Event} Event
  */
 
 /** The part of a connection that keeps the books of its streams: which are open, and how each comes to its end. */
@@ -44,6 +44,11 @@ export class StreamTable {
     if (this.streams.size - this.openedHere < this.limits.maxStreams) return true;
     this.refuse(stream, Code.REFUSED, 'Too many requests at once.', now);
     return false;
+  }
+
+  /** @param {number} stream */
+  requireConnection(stream) {
+    if (stream !== 0) throw new Malformed('A frame of the connection names a stream.');
   }
 
   /**

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 
 import { PeerPouchError } from '../../src/errors.js';
 import { Connection } from '../../src/wire/connection.js';
-import { FrameType, frame } from '../../src/wire/frames.js';
+import { FrameType, frame, split } from '../../src/wire/frames.js';
 import { limits } from '../../src/wire/limits.js';
 import { Liveness } from '../../src/wire/liveness.js';
 import { Pacer } from '../../src/wire/pacing.js';
@@ -195,6 +195,16 @@ test('a flood of pings, and one of requests that are refused, ends the connectio
   assert.equal(flood(ping, 64).state, 'open');
   const request = (number) => frame(FrameType.REQUEST, 2 * number + 1, Uint8Array.from([3, 71, 69, 84, 0, 1, 47, 0, 0]), 1);
   assert.throws(() => flood(request, 600), /opened and reset/);
+});
+
+test('no ping goes before the HELLO of the other side', () => {
+  const [early, other] = [true, false].map((offerer) => new Connection({ offerer, limits: limits() }));
+  const kinds = () => [...split(early.dataToSend(1 << 16))].map(({ kind }) => kind);
+  early.ping(0);
+  assert.deepEqual(kinds(), [FrameType.HELLO]);
+  early.receive(other.dataToSend(1 << 16), 1);
+  early.ping(2);
+  assert.deepEqual(kinds(), [FrameType.PING]);
 });
 
 test('silence of one that was suspended itself is forgiven once', () => {

@@ -36,7 +36,6 @@ from .events import (
 from .frames import (
     HEADER_SIZE,
     LARGEST_STREAM,
-    VERSIONS,
     Code,
     Flag,
     FrameType,
@@ -46,13 +45,13 @@ from .frames import (
     Setting,
     frame,
 )
-from .limits import LARGEST_CREDIT, LARGEST_MESSAGE, Allowance, Limits
+from .limits import LARGEST_CREDIT, LARGEST_MESSAGE, Limits
+from .pings import Pings
 from .states import CONNECTION_TABLE, Direction, Move, State, Step
 from .stream import Stream
 from .table import StreamTable
 
 _END = int(Flag.END)
-_PING_SIZE = 8
 _HEAD_OVERHEAD = 2 * HEADER_SIZE + 4
 
 
@@ -70,11 +69,7 @@ class Connection(StreamTable):
         super().__init__(limits, offerer=offerer)
         self.state = State.OPENING
         self._peer: dict[Setting, int] = {}
-        self._pings: dict[bytes, float] = {}
-        self._ping_number = 0
-        #: The shortest round trip of a ping so far, in seconds: what the path takes when no queue is in the way.
-        self.round_trip: float | None = None
-        self._pinged = Allowance(limits.ping_burst, limits.ping_rate)
+        self._pings = Pings(limits)
         self._out.control.append(frame(FrameType.HELLO, 0, frames.encode_hello(limits, features)))
         self._handlers: dict[int, Callable[[int, int, bytes, float, list[Event]], None]] = {
             FrameType.HELLO: self._on_hello,
@@ -120,6 +115,11 @@ class Connection(StreamTable):
     def has_output(self) -> bool:
         """Whether :meth:`data_to_send` would give something, if there were room."""
         return self._out.waiting(opened=self.state in (State.OPEN, State.DRAINING))
+
+    @property
+    def round_trip(self) -> float | None:
+        """The shortest round trip of a ping so far, in seconds; ``None`` before the first."""
+        return self._pings.round_trip
 
     @property
     def largest_message(self) -> int:
@@ -224,13 +224,9 @@ class Connection(StreamTable):
         self._credit.consumed(found, size, now, self.round_trip)
 
     def ping(self, now: float) -> None:
-        """Ask for a sign of life. With ``max_pings`` unanswered ones, nothing is sent."""
-        if self.state is State.CLOSED or len(self._pings) >= self.limits.max_pings:
-            return
-        self._ping_number += 1
-        token = self._ping_number.to_bytes(_PING_SIZE)
-        self._pings[token] = now
-        self._out.control.append(frame(FrameType.PING, 0, token))
+        """Ask for a sign of life: not before the other side's HELLO, and not with ``max_pings`` unanswered ones."""
+        if self.state in (State.OPEN, State.DRAINING) and (asked := self._pings.ask(now)):
+            self._out.control.append(asked)
 
     def go_away(self, code: int = Code.NONE, reason: str = "") -> None:
         """Take no more requests and make none. With another code than NONE, close at once."""
@@ -300,13 +296,7 @@ class Connection(StreamTable):
         self._require_connection(stream)
         self._move(Move.HELLO)
         hello = frames.decode_hello(payload)
-        version = min(VERSIONS[1], hello.highest)
-        if version < max(VERSIONS[0], hello.lowest):
-            raise Malformed(
-                f"The other side speaks versions {hello.lowest} to {hello.highest} of the channel protocol, "
-                f"this one {VERSIONS[0]} to {VERSIONS[1]}: update the older one.",
-                Code.VERSION,
-            )
+        version = frames.agreed_version(hello)
         self._peer = frames.settings_of(hello)
         self._out.may_send = self._peer[Setting.CONNECTION_CREDIT]
         events.append(Opened(version, self._peer[Setting.FEATURES]))
@@ -419,20 +409,12 @@ class Connection(StreamTable):
 
     def _on_ping(self, stream: int, flags: int, payload: bytes, now: float, events: list[Event]) -> None:
         self._require_connection(stream)
-        if len(payload) != _PING_SIZE:
-            raise Malformed("PING does not have eight bytes.")
-        if not self._pinged.take(now):
-            raise Malformed("The other side sends too many pings.", Code.EXCESS)
-        self._out.control.append(frame(FrameType.PONG, 0, payload))
+        self._out.control.append(self._pings.answer(payload, now))
 
     def _on_pong(self, stream: int, flags: int, payload: bytes, now: float, events: list[Event]) -> None:
         self._require_connection(stream)
-        sent = self._pings.pop(payload, None)
-        if sent is not None:
-            # Channels keep their order: a ping before this one will not be answered any more.
-            self._pings = {token: at for token, at in self._pings.items() if token > payload}
-            took = max(0.0, now - sent)
-            self.round_trip = took if self.round_trip is None else min(took, self.round_trip)
+        took = self._pings.answered(payload, now)
+        if took is not None:
             events.append(PongReceived(took))
 
     def _on_go_away(self, stream: int, flags: int, payload: bytes, now: float, events: list[Event]) -> None:
@@ -457,10 +439,6 @@ class Connection(StreamTable):
         if move is Move.DRAIN_SENT:
             self._refused_from = self._last_accepted + 1
         self.state = state
-
-    def _require_connection(self, stream: int) -> None:
-        if stream != 0:
-            raise Malformed("A frame of the connection names a stream.")
 
     def _check_head(self, payload: bytes) -> None:
         if len(payload) > self.limits.max_head:

@@ -189,6 +189,18 @@ _BOUNDS: dict[Setting, tuple[int, int, int]] = {
 }
 
 
+def agreed_version(hello: Hello) -> int:
+    """The highest version that both ends speak, or :class:`Malformed` where there is none."""
+    version = min(VERSIONS[1], hello.highest)
+    if version < max(VERSIONS[0], hello.lowest):
+        raise Malformed(
+            f"The other side speaks versions {hello.lowest} to {hello.highest} of the channel protocol, "
+            f"this one {VERSIONS[0]} to {VERSIONS[1]}: update the older one.",
+            Code.VERSION,
+        )
+    return version
+
+
 def settings_of(hello: Hello) -> dict[Setting, int]:
     """All settings of a HELLO, defaults included, or :class:`Malformed` where one is out of its bounds."""
     result: dict[Setting, int] = {}

@@ -26,6 +26,10 @@ class StreamTable:
         self._out = Scheduler(limits)
         self._credit = ReceiveCredit(limits, self._out.control)
 
+    def _require_connection(self, stream: int) -> None:
+        if stream != 0:
+            raise Malformed("A frame of the connection names a stream.")
+
     def _require_known(self, stream: int) -> None:
         """Frames of streams that are over may still come, for what is on the way when a stream ends."""
         if stream % 2 == self._next_stream % 2:
