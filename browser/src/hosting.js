@@ -32,6 +32,8 @@ export class Host {
   #openings = new Openings();
   /** @type {Map<string, number>} How often each key was shut out of each share, as far as it ever was. */
   #revoked = new Map();
+  /** @type {import('./hub/answerer.js').Decide} */
+  #decide = (asked) => this.reception.decide(asked);
 
   /**
    * @param {import('./meeting.js').Meeting} meeting
@@ -65,7 +67,7 @@ export class Host {
       const before = this.meeting.own.get(id);
       this.meeting.own.set(id, share); // served before it is published: whoever finds it can open it
       try {
-        await this.meeting.client.publish({ uuid, name, info, decide: this.meeting.pool.decide });
+        await this.meeting.client.publish({ uuid, name, info, decide: this.#decide });
       } catch (error) {
         if (before) this.meeting.own.set(id, before);
         else this.meeting.own.delete(id);

@@ -6,18 +6,10 @@ import { HubClient } from './hub/client.js';
 import { withoutCredentials } from './hub/names.js';
 import { lazily } from './lazy.js';
 import { CONNECT_TIMEOUT } from './peers/limits.js';
-import { Pool } from './peers/pool.js';
 import { SharedDatabase } from './sharing.js';
-import { WebRTC } from './transport/webrtc.js';
 import { Contacts } from './trust/contacts.js';
 import { Identity, fingerprint } from './trust/identity.js';
 import { enclose } from './trust/invites.js';
-
-/**
- * Asked for this browser's address as the internet sees it, when a connection is made. It learns that address and the
- * time, and nothing of peers, shares or data. `iceServers: []` turns it off.
- */
-const ICE_SERVERS = [{ urls: 'stun:stun.l.google.com:19302' }];
 
 /**
  * @typedef {import('./peers/lease.js').Lease} Lease
@@ -33,13 +25,22 @@ const ICE_SERVERS = [{ urls: 'stun:stun.l.google.com:19302' }];
  */
 
 export class Meeting {
+  #options;
+  /** What makes connections: not needed by who only looks what is shared. */
+  #connect = lazily(async () => {
+    const { makePool } = await import('./connecting.js');
+    this.#checkOpen();
+    this.pool = makePool(this.client, (asked) => this.#welcome(asked), this.#options);
+    return this.pool;
+  });
   /** What only a page needs that shares something. */
   #host = lazily(async () => {
-    const [{ Host }, reception] = await Promise.all([import('./hosting.js'), this.pool.reception()]);
+    const loading = this.#connect().then((pool) => pool.reception());
+    const [{ Host }, reception] = await Promise.all([import('./hosting.js'), loading]);
     return new Host(this, reception);
   });
   #isClosed = false;
-  #leave = () => this.pool.farewellAtOnce();
+  #leave = () => this.pool?.farewellAtOnce();
 
   /**
    * Use {@link join}.
@@ -49,8 +50,8 @@ export class Meeting {
    * @param {Required<Pick<Options, 'identity' | 'contacts' | 'clock'>> & Options} options
    */
   constructor(database, client, options) {
-    const { identity, contacts, clock, iceServers = ICE_SERVERS, iceTransportPolicy = 'all' } = options;
-    const { RTCPeerConnection } = options;
+    const { identity, contacts, clock } = options;
+    this.#options = options;
     this.database = database;
     this.client = client;
     this.identity = identity;
@@ -60,15 +61,8 @@ export class Meeting {
     this.label = client.label;
     /** @type {Map<string, OwnShare>} What this page shares here, by the share's id. */
     this.own = new Map();
-    this.pool = new Pool({
-      address: client.address,
-      hub: client,
-      clock,
-      transport: new WebRTC({
-        clock, iceServers, policy: iceTransportPolicy, ...(RTCPeerConnection && { RTCPeerConnection }),
-      }),
-      welcome: async (asked) => (await this.#host()).welcome(asked),
-    });
+    /** @type {import('./peers/pool.js').Pool | null} Once something was opened or shared. */
+    this.pool = null;
     globalThis.addEventListener?.('pagehide', this.#leave);
   }
 
@@ -91,7 +85,7 @@ export class Meeting {
     this.#isClosed = true;
     globalThis.removeEventListener?.('pagehide', this.#leave);
     await this.client.close();
-    await this.pool.close();
+    await this.pool?.close();
     this.own.clear();
   }
 
@@ -116,6 +110,11 @@ export class Meeting {
   async unshareDatabase(database) {
     this.#checkOpen();
     return (await this.#host()).unshare(database);
+  }
+
+  /** @type {import('./peers/pool.js').Welcome} */
+  async #welcome(asked) {
+    return (await this.#host()).welcome(asked);
   }
 
   // Finding and opening
@@ -164,7 +163,7 @@ export class Meeting {
    */
   async lease(shareId, { info = null, timeout = CONNECT_TIMEOUT, confirm = false, invite, signal } = {}) {
     this.#checkOpen();
-    const share = await orAborted(this.client.find(shareId), signal);
+    const [share, pool] = await orAborted(Promise.all([this.client.find(shareId), this.#connect()]), signal);
     const print = await fingerprint(share.key);
     if (invite && !invite.isFor(print)) {
       throw new PeerPouchError('identity_changed',
@@ -176,7 +175,7 @@ export class Meeting {
         `The share ${share.name} was first opened under another key than ${print}. Compare this fingerprint with its ` +
         'owner over another way, and confirm it only if it is the same.');
     }
-    const lease = await this.pool.open(shareId, { info: enclose(info, invite ?? null), timeout, signal });
+    const lease = await pool.open(shareId, { info: enclose(info, invite ?? null), timeout, signal });
     try {
       await this.contacts.remember(share.name, share.key, {
         scope: this.label, now: this.clock.now(), confirmed: confirm || Boolean(invite),
@@ -195,7 +194,7 @@ export class Meeting {
    * @param {string} shareId
    */
   async stats(key, shareId) {
-    const found = this.pool.connectionFor(key, shareId);
+    const found = this.pool?.connectionFor(key, shareId);
     return (await found?.live()?.stats()) ?? null;
   }
 

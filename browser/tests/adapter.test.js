@@ -35,7 +35,7 @@ before(() => {
       if (id !== SHARE) throw new PeerPouchError('share_not_found', 'There is no such share.');
       return addresses[0];
     },
-    signal: async (share, body) => owner.decide({ peer: addresses[1], share, body }),
+    signal: async (share, body) => (await owner.reception()).decide({ peer: addresses[1], share, body }),
   };
   owner = new Pool({
     address: addresses[0],

@@ -34,7 +34,8 @@ async function scene(t, Class = Meeting) {
   here.peer = { key: here.key, session: 's'.repeat(26) };
   const offer = async () => (await new WebRTC({ RTCPeerConnection: FakePeerConnection }).offer(() => {})).sdp;
   /** Comes by way of the hub. */
-  here.knock = async () => meeting.pool.decide({ peer: here.peer, share: here.share.id, body: { sdp: await offer() } });
+  const reception = await meeting.pool.reception();
+  here.knock = async () => reception.decide({ peer: here.peer, share: here.share.id, body: { sdp: await offer() } });
   here.until = async (number) => {
     while (here.asked < number) await settle();
   };

@@ -289,9 +289,6 @@ export class Pool {
     return new Reception(this);
   });
 
-  /** See {@link import('./reception.js').Reception.decide}. @type {import('./reception.js').Reception['decide']} */
-  decide = async (opening) => (await this.reception()).decide(opening);
-
   /**
    * What serves the requests of one peer.
    *

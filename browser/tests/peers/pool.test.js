@@ -127,7 +127,8 @@ test('an offer that was late does not break the connection that works', async ()
   await settle();
   const link = opener.pool.connections.values().next().value.link;
   const offered = await opener.pool.transport.offer(() => new Response());
-  const answer = await owner.pool.decide({ peer: opener.address, share: 'share-b', body: { sdp: offered.sdp } });
+  const reception = await owner.pool.reception();
+  const answer = await reception.decide({ peer: opener.address, share: 'share-b', body: { sdp: offered.sdp } });
   assert.equal(answer.sdp, null);
   assert.equal((await read(lease)).share, 'share-a');
   assert.ok(!link.isOver);
@@ -217,7 +218,8 @@ test('an own share, and an offer that is garbage, are refused', async () => {
   const { owner, opener } = two();
   await assert.rejects(owner.pool.open('share-a'), fails('bad_request'));
   for (const body of [null, {}, { sdp: 7 }, { sdp: 'v=0' }]) {
-    await assert.rejects(owner.pool.decide({ peer: opener.address, share: 'share-a', body }), fails('invalid_signal'));
+    const reception = await owner.pool.reception();
+    await assert.rejects(reception.decide({ peer: opener.address, share: 'share-a', body }), fails('invalid_signal'));
   }
   await settle();
   assert.equal(owner.pool.connections.size, 0);
@@ -230,7 +232,8 @@ test('half open connections, all connections, and those of one key are bounded',
     owner.share('bounded');
     const offer = async (session) => {
       const { sdp } = await owner.pool.transport.offer(() => new Response());
-      return owner.pool.decide({ peer: { key: new Uint8Array(32).fill(9), session }, share: 'bounded', body: { sdp } });
+      const reception = await owner.pool.reception();
+      return reception.decide({ peer: { key: new Uint8Array(32).fill(9), session }, share: 'bounded', body: { sdp } });
     };
     assert.ok((await offer('one')).sdp && (await offer('two')).sdp);
     await assert.rejects(offer('three'), fails('too_many_requests'));

@@ -92,7 +92,8 @@ class Node {
     if (!owner) throw new PeerPouchError('share_not_found', 'No such share.');
     const record = { from: this.address.session, share: shareId, sdp: undefined };
     this.world.signals.push(record);
-    const answer = await owner.pool.decide({ peer: this.address, share: shareId, body });
+    const reception = await owner.pool.reception();
+    const answer = await reception.decide({ peer: this.address, share: shareId, body });
     record.sdp = answer.sdp;
     await this.world.beforeAnswer(this, shareId);
     return structuredClone(answer);
