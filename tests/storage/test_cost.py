@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,8 @@ def records(count: int, **fields: Any) -> list[dict[str, Any]]:
     return [{"_id": f"record-{number:06d}", "number": number, **fields} for number in range(count)]
 
 
-async def statements(database: Storage, work: Callable[[], Awaitable[Any]]) -> int:
-    """How many statements some work ran, on all connections."""
+async def statements(database: Storage, work: Callable[[], Awaitable[Any]], like: str = "") -> int:
+    """How many statements some work ran, on all connections; of those that have a text in them, if one is given."""
     engine = database._engine
     connections = [engine._writer, *engine._readers.queue]
     if engine._inline is not None:
@@ -34,7 +36,8 @@ async def statements(database: Storage, work: Callable[[], Awaitable[Any]]) -> i
     ran: list[str] = []
 
     def trace(cursor: Any, sql: str, bindings: Any) -> bool:
-        ran.append(sql)
+        if like in sql:
+            ran.append(sql)
         return True
 
     for connection in connections:
@@ -116,3 +119,30 @@ async def test_writers_at_once_share_the_statements_of_one(database: Storage) ->
     # What one by itself needs, and what begins and ends a batch of so many.
     assert await statements(database, lambda: waiting(database, [database.put(doc) for doc in docs])) <= 20
     assert [row["id"] async for row in database.all_docs()] == [doc["_id"] for doc in docs]
+
+
+async def test_writers_that_go_on_together_share_each_commit_and_each_waking_of_the_loop(database: Storage) -> None:
+    waiting = iter(records(64 * 5))
+
+    async def write() -> None:
+        for doc in islice(waiting, 5):
+            await database.put(doc)
+
+    woken = 0
+    loop = asyncio.get_running_loop()
+    wake = loop.call_soon_threadsafe
+
+    def counted(*args: Any, **options: Any) -> asyncio.Handle:
+        nonlocal woken
+        woken += 1
+        return wake(*args, **options)
+
+    async def work() -> None:
+        await asyncio.gather(*(write() for _ in range(64)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "call_soon_threadsafe", counted)
+        assert await statements(database, work, like="BEGIN IMMEDIATE") == 5
+    # For the feeds, and for the writers.
+    assert woken <= 10
+    assert (await database.info())["doc_count"] == 64 * 5

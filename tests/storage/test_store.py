@@ -29,7 +29,7 @@ from peerpouch.errors import (
     SchemaTooNew,
     StorageError,
 )
-from peerpouch.ports import WriteFailure, Written
+from peerpouch.ports import Proposal, WriteFailure, Written
 from peerpouch.storage import Storage, schema, writing
 from tests.contract.test_attachments import BIG, inline, pattern, stream
 from tests.contract.test_revisions import foreign, store
@@ -520,8 +520,10 @@ async def waiting(database: Storage, work: Sequence[Coroutine[Any, Any, Any]]) -
     first = asyncio.create_task(database._engine.alone(block))
     await asyncio.to_thread(begun.wait, 30)
     others = [asyncio.create_task(each) for each in work]
-    await asyncio.sleep(0)  # each goes as far as the writer's queue
-    assert database._engine._jobs.qsize() == len(work)
+    await asyncio.sleep(0)  # each goes as far as the engine
+    assert len(database._engine._brought) == len(work)
+    await asyncio.sleep(0)  # which hands them over to the writer together
+    assert database._engine._jobs.qsize() == 1
     go_on.set()
     await first
     return await asyncio.gather(*others, return_exceptions=True)
@@ -566,3 +568,16 @@ async def test_a_write_that_fails_among_others_fails_alone(path: Path, monkeypat
         assert [type(each) for each in results] == [Written, CorruptDatabase, Written]
         assert [row["id"] async for row in database.all_docs()] == ["a", "b"]
         assert (await database.info())["doc_count"] == 2
+
+
+async def test_a_guard_that_stops_an_iteration_fails_its_own_write_alone(path: Path) -> None:
+    def guard(_: Proposal) -> None:
+        next(iter(()))
+
+    async with await Storage.open(path) as database:
+        refused, written = await waiting(
+            database, [database.bulk_docs([{"_id": "a"}], guard=guard), database.put({"_id": "b"})]
+        )
+        assert isinstance(refused, StorageError)
+        assert isinstance(written, Written)
+        assert [row["id"] async for row in database.all_docs()] == ["b"]

@@ -5,6 +5,8 @@ Rules that hold here:
 * The event loop never waits for the disk, except in :meth:`Engine.read_now`, for a point read.
 * One thread writes. It takes all jobs that wait, runs them in one transaction (each in a savepoint of its own) and
   commits once, so that concurrent writers share the sync. A job is told of its success after the commit only.
+* The jobs that one turn of the event loop brings are handed over together: writers that were woken by one commit share
+  the next one, too, and the loop is woken once for all of a group, not once for each.
 * A job that was begun is finished, whoever awaits it. A caller that is cancelled before its job begins takes it back;
   after that the write is done or not done, and either way no transaction stays open.
 * A failure of the transaction itself (a full disk) must not make a small write fail because of a large one beside
@@ -20,14 +22,14 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future as ThreadFuture
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import apsw
 
-from peerpouch.errors import DatabaseClosed, PeerPouchError, StorageError
+from peerpouch.errors import DatabaseClosed, StorageError
 from peerpouch.storage import schema
 from peerpouch.storage.connections import FOREIGN, Location, connect, fetch, translate, translated
 
@@ -55,11 +57,20 @@ class Mergeable(ABC):
         alone."""
 
 
-@dataclass(slots=True)
 class _Job:
-    run: Callable[[apsw.Connection], Any]
-    done: ThreadFuture[Any]
-    transaction: bool
+    """What is to be done, and whoever waits for it. The first to take it decides whether it is done: the writer, or its
+    caller, who takes it back."""
+
+    __slots__ = ("done", "run", "take", "transaction")
+
+    def __init__(self, run: Callable[[apsw.Connection], Any], done: asyncio.Future[Any], transaction: bool) -> None:
+        self.run = run
+        self.done = done
+        self.transaction = transaction
+        self.take = partial(threading.Lock().acquire, False)
+
+
+_Outcome = tuple[Any, BaseException | None]
 
 
 class Engine:
@@ -76,7 +87,8 @@ class Engine:
         self._closed = False
         self._closing: asyncio.Future[None] | None = None
         # As long as the number of callers that wait: each has put in one job, and goes on when it is done.
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[list[_Job] | None] = queue.SimpleQueue()
+        self._brought: list[_Job] = []
         self._writer = connect(location, writer=True)
         # In memory, the one connection is passed around as if it were a pool of one.
         self._readers: queue.LifoQueue[apsw.Connection] = queue.LifoQueue()
@@ -172,6 +184,7 @@ class Engine:
         """Finish the jobs that wait, and close all connections. Idempotent: whoever calls it waits for the end."""
         if self._closing is None:
             self._closed = True
+            self._hand_over()
             self._jobs.put(None)
             self._closing = asyncio.get_running_loop().run_in_executor(None, self._shut_down)
         await asyncio.shield(self._closing)
@@ -218,31 +231,44 @@ class Engine:
 
     async def _submit(self, run: Callable[[apsw.Connection], T], *, transaction: bool) -> T:
         self.check_open()
-        done: ThreadFuture[T] = ThreadFuture()
-        self._jobs.put(_Job(run, done, transaction))
-        # Cancelling the wrapped future cancels `done`, which succeeds only while the job has not begun.
-        return await asyncio.wrap_future(done)
+        loop = asyncio.get_running_loop()
+        job = _Job(run, loop.create_future(), transaction)
+        if not self._brought or self._brought[0].done.get_loop() is not loop:
+            loop.call_soon(self._hand_over)
+        self._brought.append(job)
+        try:
+            result: T = await job.done
+        except asyncio.CancelledError:
+            job.take()
+            raise
+        return result
+
+    def _hand_over(self) -> None:
+        if self._brought:
+            self._jobs.put(self._brought)
+            self._brought = []
 
     def _write_loop(self) -> None:
         open_ = True
         while open_:
-            job = self._jobs.get()
+            jobs = self._jobs.get()
             group: list[_Job] = []
-            while job is not None:
-                if job.done.set_running_or_notify_cancel():
-                    if not job.transaction:
+            while jobs is not None:
+                for job in jobs:
+                    if not job.take():
+                        continue
+                    if job.transaction:
+                        group.append(job)
+                    if not job.transaction or len(group) >= _GROUP:
                         self._run_group(group)
                         group = []
+                    if not job.transaction:
                         self._run_alone(job)
-                    else:
-                        group.append(job)
-                if len(group) >= _GROUP:
-                    break
                 try:
-                    job = self._jobs.get_nowait()
+                    jobs = self._jobs.get_nowait()
                 except queue.Empty:
                     break
-            open_ = job is not None
+            open_ = jobs is not None
             self._run_group(group)
 
     def _run_group(self, group: list[_Job]) -> None:
@@ -259,13 +285,14 @@ class Engine:
         else:
             self._report(group, outcomes)
 
-    def _report(self, group: list[_Job], outcomes: list[tuple[Any, BaseException | None]]) -> None:
+    def _report(self, group: list[_Job], outcomes: list[_Outcome]) -> None:
         self._committed()
-        for job, (result, error) in zip(group, outcomes, strict=True):
-            if error is None:
-                job.done.set_result(result)
-            else:
-                job.done.set_exception(error)
+        told: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], _Outcome]]] = {}
+        for job, outcome in zip(group, outcomes, strict=True):
+            told.setdefault(job.done.get_loop(), []).append((job.done, outcome))
+        for loop, answers in told.items():
+            with suppress(RuntimeError):  # the loop has been closed: nobody waits any more
+                loop.call_soon_threadsafe(_tell, answers)
 
     def _run_alone(self, job: _Job) -> None:
         result: Any = None
@@ -279,10 +306,10 @@ class Engine:
                 self._roll_back()
         self._report([job], [(result, failure)])
 
-    def _transaction(self, group: list[_Job]) -> list[tuple[Any, BaseException | None]] | None:
+    def _transaction(self, group: list[_Job]) -> list[_Outcome] | None:
         """Outcomes of the jobs; ``None`` when a transaction of several jobs failed and each must be tried alone."""
         connection = self._writer
-        outcomes: list[tuple[Any, BaseException | None]] = []
+        outcomes: list[_Outcome] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
         except apsw.Error as failure:
@@ -300,7 +327,7 @@ class Engine:
             return [(None, self._error(error))]
         return outcomes
 
-    def _merged(self, connection: apsw.Connection, jobs: list[_Job]) -> list[tuple[Any, BaseException | None]] | None:
+    def _merged(self, connection: apsw.Connection, jobs: list[_Job]) -> list[_Outcome] | None:
         """Outcomes of jobs that are done together; ``None`` where they are to be done one after the other."""
         first = jobs[0].run
         if len(jobs) == 1 or not isinstance(first, Mergeable):
@@ -317,7 +344,7 @@ class Engine:
         connection.execute("RELEASE jobs")
         return [(result, None) for result in results]
 
-    def _step(self, connection: apsw.Connection, job: _Job, *, nested: bool) -> tuple[Any, BaseException | None]:
+    def _step(self, connection: apsw.Connection, job: _Job, *, nested: bool) -> _Outcome:
         if not nested:
             return job.run(connection), None
         connection.execute("SAVEPOINT job")
@@ -344,9 +371,19 @@ class Engine:
             translated = translate(error, self.location.label)
             translated.__cause__ = error
             return translated
-        if isinstance(error, (PeerPouchError, Exception)):
+        if isinstance(error, Exception) and not isinstance(error, StopIteration):  # which no future takes
             return error
         return StorageError(f"The write to {self.location.label} was interrupted: {error!r}.")
+
+
+def _tell(answers: list[tuple[asyncio.Future[Any], _Outcome]]) -> None:
+    for done, (result, error) in answers:
+        if done.done():  # its caller was cancelled
+            continue
+        if error is None:
+            done.set_result(result)
+        else:
+            done.set_exception(error)
 
 
 def _alike(group: list[_Job]) -> list[list[_Job]]:
