@@ -234,6 +234,27 @@ async def have(page: Page, wanted: list[str]) -> None:
             await asyncio.sleep(0.1)
 
 
+async def test_items_typed_faster_than_they_are_written_are_all_there_and_in_order(
+    browser: Browser, server: peerpouch.Server
+) -> None:
+    tab = await visit(browser, f"{server.url}_peerpouch/list/")
+    await expect(tab.page.get_by_label("New item")).to_be_visible()
+    words = [f"item {number}" for number in range(10)]
+    await tab.page.evaluate(
+        """(words) => {
+          const field = document.querySelector('#new');
+          for (const word of words) {
+            field.value = word;
+            field.form.requestSubmit();
+          }
+          field.value = 'half a wo';
+        }""",
+        words,
+    )
+    await have(tab.page, words)
+    assert await tab.page.get_by_label("New item").input_value() == "half a wo"
+
+
 async def test_two_devices_edit_one_list_offline_too_and_converge(browser: Browser, server: peerpouch.Server) -> None:
     url = f"{server.url}_peerpouch/list/"
     owner = await visit(browser, url, DESK)

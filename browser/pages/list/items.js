@@ -4,8 +4,13 @@
 
 import { action, announce, h, randomId, reasonOf } from '../dashboard/dom.js';
 
-/** Ids sort by the time of making, so a list has one order on every device. */
-const newId = () => `item:${String(Date.now()).padStart(15, '0')}:${randomId().slice(0, 8)}`;
+let newest = 0;
+
+/** Ids sort by the time of making, so a list has one order on every device; also of items that were made at once. */
+function newId() {
+  newest = Math.max(Date.now(), newest + 1);
+  return `item:${String(newest).padStart(15, '0')}:${randomId().slice(0, 8)}`;
+}
 
 const RANGE = { startkey: 'item:', endkey: 'item:\ufff0' };
 
@@ -22,15 +27,17 @@ export class ItemsView {
     });
     this.list = h('ul', { class: 'plainlist items', 'aria-label': 'Items' });
     this.empty = h('p', { class: 'quiet padded' }, 'Nothing here yet.');
-    const form = h('form', { class: 'row padded', onsubmit: action(notice, () => this.add()) }, this.field,
+    const form = h('form', { class: 'row padded', onsubmit: (/** @type {Event} */ event) => this.add(event) }, this.field,
       h('button', { class: 'primary', type: 'submit' }, 'Add'));
     this.element = h('div', { class: 'card flush' }, form, this.list, this.empty);
   }
 
   async begin() {
+    // Taken before the list is read: what is written between the two is in the feed.
+    const since = (await this.database.info()).update_seq;
     await this.read();
     // Whoever changed something, this device or another one by replication: the list is read anew, once at a time.
-    this.feed = this.database.changes({ since: 'now', live: true }).on('change', () => this.refresh());
+    this.feed = this.database.changes({ since, live: true }).on('change', () => this.refresh());
   }
 
   close() {
@@ -71,13 +78,21 @@ export class ItemsView {
     this.empty.hidden = rows.length > 0;
   }
 
-  async add() {
+  /** The field is free for the next item at once: who types faster than the disk writes loses nothing. @param {Event} event */
+  async add(event) {
+    event.preventDefault();
     const text = this.field.value.trim();
     if (!text) return;
-    await this.database.put({ _id: newId(), text, done: false });
     this.field.value = '';
-    announce(`${text} was added`);
     this.field.focus();
+    this.notice.textContent = '';
+    try {
+      await this.database.put({ _id: newId(), text, done: false });
+      announce(`${text} was added`);
+    } catch (error) {
+      this.field.value ||= text;
+      this.notice.textContent = reasonOf(error);
+    }
   }
 }
 
