@@ -72,6 +72,8 @@ export class FakePeerConnection {
     this.connectionState = 'new';
     this.iceGatheringState = 'complete';
     this.localDescription = null;
+    this.signalingState = 'stable';
+    this.credentials = 1;
     all.set(this.id, this);
     FakePeerConnection.open.add(this);
   }
@@ -83,10 +85,11 @@ export class FakePeerConnection {
 
   describe(type) {
     const sdp = `v=0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=fingerprint:sha-256 ${this.id}\r\n`;
-    return { type, sdp: `${sdp}a=candidate:1 1 UDP 1 192.0.2.${this.id} 9 typ host\r\n` };
+    return { type, sdp: `${sdp}a=ice-ufrag:${this.credentials}\r\na=candidate:1 1 UDP 1 192.0.2.${this.id} 9 typ host\r\n` };
   }
 
-  async createOffer() {
+  async createOffer({ iceRestart = false } = {}) {
+    if (iceRestart) this.credentials += 1;
     return this.describe('offer');
   }
 
@@ -95,14 +98,22 @@ export class FakePeerConnection {
   }
 
   async setLocalDescription(description) {
-    this.localDescription = description;
+    if (this.connectionState === 'closed') throw new Error('InvalidStateError');
+    this.signalingState = description.type === 'offer' ? 'have-local-offer' : 'stable';
+    if (description.type !== 'rollback') this.localDescription = description;
   }
 
   async setRemoteDescription({ type, sdp }) {
+    if ((type === 'answer') !== (this.signalingState === 'have-local-offer')) throw new Error('InvalidStateError');
+    this.signalingState = 'stable';
     const other = all.get(/fingerprint:sha-256 (\d+)/.exec(sdp)?.[1]);
     if (!other) throw new Error('no such description');
     this.other = other;
     other.other = this;
+    if (type === 'answer' && this.channel?.readyState === 'open') { // ICE was restarted: another path is there
+      for (const pc of [this, other]) pc.channel.hold(false);
+      return;
+    }
     if (type === 'answer' && !FakePeerConnection.blocked) setImmediate(() => this.connect(other));
   }
 
@@ -127,6 +138,11 @@ export class FakePeerConnection {
       ['L', { address: '192.0.2.1', port: 1, candidateType: 'host' }],
       ['R', { address: '192.0.2.2', port: 2, candidateType: 'prflx' }],
     ]);
+  }
+
+  /** The path leads nowhere any more. */
+  break() {
+    for (const pc of [this, this.other]) pc.channel.hold(true);
   }
 
   /** As when the process is killed: nothing more comes from here, and nobody is told. */

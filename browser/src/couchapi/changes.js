@@ -94,7 +94,8 @@ export async function changes(request) {
             : lines(all, asked.since);
     const headers = {
       'content-type': feed === 'eventsource' ? 'text/event-stream' : 'application/json',
-      'cache-control': 'no-cache',
+      // What pauses must not be compressed: a browser's compressor keeps back what it was given last.
+      'cache-control': feed === 'normal' ? 'no-cache' : 'no-cache, no-transform',
     };
     return streamResponse(
       freed(pieces, () => request.signal.removeEventListener('abort', stop)),

@@ -7,7 +7,8 @@
 
 import { isObject } from '../access/selector.js';
 import { PeerPouchError } from '../errors.js';
-import { MAX_BODY, MAX_JSON, gather, gunzip, read, refuse } from './requests.js';
+import { inflated } from '../transport/exchange.js';
+import { MAX_BODY, MAX_JSON, gather, read, refuse } from './requests.js';
 
 /** Bytes of the head of a part; those of replicators have 200. */
 const MAX_HEAD = 16 * 1024;
@@ -141,7 +142,7 @@ async function attachment(name, entry, { head, blob }, limit) {
 export async function unzipped(blob, limit = MAX_BODY) {
   try {
     // A few bytes can inflate to anything: they count like those of a body that came as it is.
-    return new Blob(/** @type {BlobPart[]} */ (await gather(read(gunzip(blob.stream()), limit))));
+    return new Blob(/** @type {BlobPart[]} */ (await gather(read(inflated(/** @type {any} */ (blob.stream())), limit))));
   } catch (error) {
     if (error instanceof PeerPouchError) throw error;
     return refuse('The attachment is not valid gzip.');

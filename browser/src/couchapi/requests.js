@@ -1,6 +1,7 @@
 /** A request: its path, its parameters, its headers, and its body, which has a limit. */
 
 import { PeerPouchError } from '../errors.js';
+import { inflated } from '../transport/exchange.js';
 import { Turns } from '../turns.js';
 import { isObject } from '../access/selector.js';
 
@@ -198,7 +199,7 @@ export class Request {
       refuse('Only gzip and identity content-encodings are supported', 'bad_content_type');
     const zipped = encoding === 'gzip' && decode;
     try {
-      yield* read(zipped ? gunzip(body) : body, limit);
+      yield* read(zipped ? inflated(/** @type {any} */ (body)) : body, limit);
     } catch (error) {
       // What decompressors throw differs.
       if (zipped && !(error instanceof PeerPouchError)) refuse('The body is not valid gzip.');
@@ -240,8 +241,6 @@ export class Request {
   }
 }
 
-/** @param {ReadableStream<Uint8Array>} body @returns {ReadableStream<Uint8Array>} */
-export const gunzip = (body) => body.pipeThrough(/** @type {any} */ (new DecompressionStream('gzip')));
 
 /** @param {ReadableStream<Uint8Array>} body @param {number} limit */
 export async function* read(body, limit) {

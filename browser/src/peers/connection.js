@@ -8,8 +8,8 @@
  *   handler: Handler, access?: unknown, revoke?: (reason?: string) => void, serves?: () => boolean,
  * }} Guest What serves a share to one peer; `access`: by what rules; `revoke`: ends what is under way; `serves`: whether the
  *   peer is still let in, which may have changed since it was decided on.
- * @typedef {{ shareId: string, info: unknown, outcome: Promise<unknown> }} Attempt An offer that is under way; `outcome`
- *   gives the sharer's info.
+ * @typedef {{ shareId: string, info: unknown, outcome: Promise<unknown>, isRestart: boolean }} Attempt An offer that is
+ *   under way; `outcome` gives the sharer's info. `isRestart`: the path of a link seemed to be broken; nobody asked for it.
  */
 
 /** @param {Address} address */

@@ -26,6 +26,7 @@ import { CONNECT_TIMEOUT, poolLimits } from './limits.js';
  * @typedef {import('./connection.js').Guest} Guest
  * @typedef {import('../transport/link.js').Link} Link
  * @typedef {import('../transport/server.js').Handler} Handler
+ * @typedef {import('./restarting.js').Restarting} Restarting
  * @typedef {import('../transport/webrtc.js').Pending} Pending
  * @typedef {Address & { fingerprint?: string, name?: string | null }} Peer Who asks, verified by its signature.
  *
@@ -173,7 +174,10 @@ export class Pool {
           : this.inTime(deadline, () => attempt.outcome, 'the peer was waited for', signal));
         if (isSame) return found;
       } catch (error) {
-        if (isSame || !(error instanceof PeerPouchError) || !OF_ONE_SHARE.has(error.error)) throw error;
+        const { error: name } = error instanceof PeerPouchError ? error : { error: '' };
+        // It began before we asked, and had less time than we have.
+        if (attempt.isRestart && name === 'peer_unreachable' && this.remaining(deadline) > 0) continue;
+        if (isSame || !OF_ONE_SHARE.has(name)) throw error;
       }
     }
   }
@@ -205,14 +209,15 @@ export class Pool {
    * @param {string} shareId
    * @param {unknown} info
    * @param {number} deadline
+   * @param {Restarting} [restart] Of a link whose path seems to be broken.
    */
-  begin(connection, shareId, info, deadline) {
-    const outcome = this.tryConnecting(connection, shareId, info, deadline).finally(() => {
+  begin(connection, shareId, info, deadline, restart) {
+    const outcome = this.tryConnecting(connection, shareId, info, deadline, restart).finally(() => {
       connection.attempt = null;
       this.settleDown(connection);
     });
     outcome.catch(() => {}); // who waits for it may have given up
-    const attempt = (connection.attempt = { shareId, info, outcome });
+    const attempt = (connection.attempt = { shareId, info, outcome, isRestart: !!restart });
     return attempt;
   }
 
@@ -221,11 +226,14 @@ export class Pool {
    * @param {string} shareId
    * @param {unknown} info
    * @param {number} deadline
+   * @param {Restarting} [restart]
    */
-  async tryConnecting(connection, shareId, info, deadline) {
+  async tryConnecting(connection, shareId, info, deadline, restart) {
     for (;;) {
       this.checkTime(deadline, 'the crossing offers were settled');
-      const answer = await this.offer(connection, shareId, info, deadline);
+      const answer = await this.offer(connection, shareId, info, deadline, restart);
+      restart = undefined;
+      if (answer.restart && !connection.live()) continue; // too late: the link has ended meanwhile
       if (answer.sdp !== null || (await this.gaveWay(connection, deadline))) {
         const found = answer.info ?? null;
         connection.opened.set(shareId, found);
@@ -241,13 +249,14 @@ export class Pool {
    * @param {string} shareId
    * @param {unknown} info
    * @param {number} deadline
-   * @returns {Promise<{ sdp: string | null, info?: unknown }>} The answer.
+   * @param {Restarting} [restart]
+   * @returns {Promise<{ sdp: string | null, info?: unknown, restart?: unknown }>} The answer.
    */
-  async offer(connection, shareId, info, deadline) {
+  async offer(connection, shareId, info, deadline, restart) {
     const { signal } = this.closing;
     const pending = await this.transport.offer(this.handler(connection.address));
     try {
-      const body = { share: shareId, info, sdp: pending.sdp };
+      const body = { share: shareId, info, sdp: pending.sdp, ...(await restart?.describe()) };
       const answer = await this.hub.signal(shareId, body, { timeout: this.remaining(deadline), signal });
       // An owner that was restarted meanwhile answers from its new address: a connection to that must not be kept under
       // the old one, or whoever looks for the new one later waits for a connection that is there already.
@@ -255,13 +264,15 @@ export class Pool {
       if (addressText(address) !== connection.text) {
         throw new Moved('peer_unreachable', 'The peer was restarted while it was called.');
       }
+      await restart?.taken(answer);
       const sdp = answer.sdp ?? null;
       if (sdp === null) pending.abandon();
       else if (typeof sdp !== 'string') throw new PeerPouchError('invalid_signal', "The answer's SDP is malformed.");
       else this.install(connection, await pending.connect({ sdp, timeout: this.remaining(deadline), signal }));
-      return { sdp, info: answer.info };
+      return { sdp, info: answer.info, restart: answer.restart };
     } catch (error) {
       pending.abandon();
+      await restart?.rollback();
       throw error;
     }
   }
@@ -312,6 +323,7 @@ export class Pool {
     }
     const old = connection.install(link);
     if (old) this.farewell(old);
+    void import('../connected.js').then(({ equip }) => equip(this, connection, link), () => {}); // it works without
     void link.over.then((error) => {
       if (error) this.hub.doubt?.(); // lost with this machine's network, perhaps, and the hub's feed with it
       connection.drop(link);

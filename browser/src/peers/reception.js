@@ -28,7 +28,7 @@ export class Reception {
    * Decide on a verified offer: the answer's body, or the refusal is thrown. What `HubClient.publish` takes.
    *
    * @param {{ peer: Address, share: string, body: any, signal?: AbortSignal }} opening
-   * @returns {Promise<{ info: unknown, sdp: string | null }>}
+   * @returns {Promise<{ info: unknown, sdp: string | null, restart?: string }>}
    */
   async decide({ peer, share, body, signal }) {
     this.pool.checkOpen();
@@ -43,11 +43,22 @@ export class Reception {
     const connection = this.pool.connection(peer);
     connection.deciding += 1;
     try {
+      const link = connection.live();
+      const again = body.restart && !this.crosses(connection) && (await link?.restarting?.answer(body.restart));
+      if (again && connection.live() === link) {
+        connection.admit(share, guest);
+        return { info, sdp: null, restart: again };
+      }
       return { info, sdp: await this.answerSdp(connection, share, guest, sdp) };
     } finally {
       connection.deciding -= 1;
       this.pool.settleDown(connection);
     }
+  }
+
+  /** Whether an offer of ours is under way that counts before the other end's. @param {Connection} connection */
+  crosses(connection) {
+    return connection.attempt !== null && this.pool.own < connection.text;
   }
 
   /**
@@ -68,7 +79,7 @@ export class Reception {
     }
     if (connection.answering) {
       connection.giveUpAnswering(); // the peer gave it up too, or it would not offer again
-    } else if (connection.attempt && this.pool.own < connection.text) {
+    } else if (this.crosses(connection)) {
       connection.admit(shareId, guest);
       return null;
     }

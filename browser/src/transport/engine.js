@@ -130,7 +130,8 @@ export class Engine {
     pc.onicegatheringstatechange = () => {
       if (pc.iceGatheringState === 'complete') complete.abort();
     };
-    pc.onicegatheringstatechange(new Event(''));
+    // After the first time the state is still that of the last gathering, so it counts only with what it gave.
+    if (pc.localDescription?.sdp.includes('a=candidate:')) pc.onicegatheringstatechange(new Event(''));
     await sleep(this.clock, this.gathering, complete.signal).catch(() => {});
     pc.onicegatheringstatechange = null;
     if (!pc.localDescription) {

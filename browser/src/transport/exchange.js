@@ -75,6 +75,11 @@ export async function prepare(path, init = {}) {
  */
 export async function send(link, { head, body, signal, inflate }) {
   signal?.throwIfAborted();
+  const { packing } = link;
+  if (packing && link.peerTakesGzip && body instanceof Uint8Array) {
+    ({ head, body } = (await packing.request(head, body)) ?? { head, body });
+    signal?.throwIfAborted();
+  }
   const call = new Call(link);
   const abort = () => call.abandon(signal?.reason);
   signal?.addEventListener('abort', abort, { once: true });
@@ -215,8 +220,8 @@ function responseOf(call, method, head, inflate) {
   return new Response(inflated(body), { status: head.status, headers });
 }
 
-/** @param {ReadableStream<Uint8Array<ArrayBuffer>>} body */
-function inflated(body) {
+/** Decompressed, in steps whose output is bounded. @param {ReadableStream<Uint8Array<ArrayBuffer>>} body */
+export function inflated(body) {
   /** @type {TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>} */
   const steps = new TransformStream({
     transform(chunk, controller) {

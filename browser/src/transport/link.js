@@ -24,6 +24,8 @@ import { Serving } from './server.js';
 const DRAIN = 5000;
 /** Bytes between two heartbeats above which the round trip is measured again, though the peer is not silent. */
 const BUSY = 64 * 1024;
+/** The bit of FEATURES that tells that compressed requests are taken. */
+const GZIP = 1;
 
 /**
  * @typedef {import('./streams.js').StreamEnd} StreamEnd
@@ -42,11 +44,17 @@ export class Link {
   /**
    * @param {{
    *   engine: Engine, channel: RTCDataChannel, offerer: boolean, handler: import('./server.js').Handler,
-   *   clock: import('../clock.js').Clock, limits?: import('../wire/limits.js').Limits,
-   * }} options The link owns the engine and its open channel from now on.
+   *   clock: import('../clock.js').Clock, limits?: import('../wire/limits.js').Limits, remote?: string,
+   * }} options The link owns the engine and its open channel from now on. `remote`: the peer's session description.
    */
-  constructor({ engine, channel, offerer, handler, clock, limits }) {
-    this.connection = new Connection({ offerer, limits });
+  constructor({ engine, channel, offerer, handler, clock, limits, remote = '' }) {
+    this.connection = new Connection({ offerer, limits, features: GZIP });
+    this.remote = remote;
+    /** @type {import('./packing.js').Packing | null} Comes when it is loaded, as the next. */
+    this.packing = null;
+    /** @type {import('../peers/restarting.js').Restarting | null} */
+    this.restarting = null;
+    this.peerTakesGzip = false;
     this.engine = engine;
     this.channel = channel;
     this.handler = handler;
@@ -311,6 +319,7 @@ export class Link {
         this.pacer.roundTrip = this.connection.roundTrip ?? 0;
         break;
       case 'Opened':
+        this.peerTakesGzip = (event.features & GZIP) !== 0;
         // Learn the round trip while no queue is in the way: windows are sized by it.
         this.connection.ping(this.clock.monotonic());
         break;

@@ -25,6 +25,7 @@ export class Serving extends StreamEnd {
   constructor(link, { stream, head, ended }, handler) {
     super(link);
     this.stream = stream;
+    this.head = head;
     this.ended = ended;
     this.gone = new AbortController();
     /** @type {ReadableStreamDefaultReader<Uint8Array> | null} */
@@ -48,15 +49,21 @@ export class Serving extends StreamEnd {
     let begun = false;
     try {
       const response = await this.answer(handler, request);
+      /** @type {ReadableStream<Uint8Array> | null} */
+      let body = response.body;
+      /** @type {import('../wire/frames.js').ResponseHead} */
+      let head = { status: response.status, headers: endToEnd(response.headers) };
+      const { packing } = this.link;
+      if (body && packing) ({ head, body } = await packing.response(this.head, head, body));
       if (this.gone.signal.aborted) {
-        await response.body?.cancel();
+        await body?.cancel();
         return;
       }
-      const end = !response.body || request.method === 'HEAD';
-      this.link.respond(this, { status: response.status, headers: endToEnd(response.headers) }, end);
+      const end = !body || request.method === 'HEAD';
+      this.link.respond(this, head, end);
       begun = true;
-      if (end) await response.body?.cancel();
-      else await this.sendBody(/** @type {ReadableStream<Uint8Array>} */ (response.body));
+      if (end) await body?.cancel();
+      else if (body) await this.sendBody(body);
     } catch (error) {
       this.breakOff(error, begun);
     } finally {

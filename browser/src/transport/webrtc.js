@@ -117,9 +117,9 @@ export class Pending {
   async open(engine, signal) {
     const channel = await engine.opened;
     signal.throwIfAborted();
-    const { handler, offerer } = this;
+    const { handler, offerer, remote } = this;
     const { clock, limits } = this.transport;
-    const link = new Link({ engine, channel, offerer, handler, clock, limits });
+    const link = new Link({ engine, channel, offerer, handler, clock, limits, remote });
     for (const data of engine.early.splice(0)) link.onMessage(data);
     signal.addEventListener('abort', () => {
       if (link.connection.state === 'opening') link.end(null);

@@ -28,6 +28,7 @@ export class Pacer {
     this.turn = PORTABLE_MESSAGE;
     /** @type {number | null} Bytes per millisecond that the path took when it was busy; nothing until it was. */
     this.rate = null;
+    this.measuredAt = 0;
     this.roundTrip = 0;
     this.total = 0;
     /** @type {{ at: number, drained: number } | null} */
@@ -84,6 +85,7 @@ export class Pacer {
     const elapsed = now - this.since.at;
     if (elapsed >= Math.max(WINDOW, ROUND_TRIPS * this.roundTrip)) {
       this.rate = (drained - this.since.drained) / elapsed;
+      this.measuredAt = now;
       this.mark = Math.min(Math.max(Math.floor(this.rate * DELAY), LEAST_MARK), LARGEST_MARK);
       this.turn = Math.min(Math.max(Math.floor(this.rate * TURN), SMALLEST_BULK), LARGEST_MESSAGE);
       this.since = { at: now, drained };
