@@ -23,7 +23,7 @@ needs_chromium = pytest.mark.skipif(
     reason="needs Chromium at /usr/bin/chromium, and the plugin's packages: make setup-browser",
 )
 
-_FLAGS = (
+FLAGS = (
     "--no-sandbox",
     "--disable-gpu",
     "--disable-background-networking",
@@ -115,7 +115,7 @@ def origin() -> Iterator[str]:
 async def chromium() -> AsyncIterator[Browser]:
     """The system's Chromium, with a profile of its own."""
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
         try:
             yield browser
         finally:

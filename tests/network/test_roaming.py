@@ -29,7 +29,7 @@ ip route add default via 198.18.{net}.1
 """
 
 
-async def _move(net: Internet, number: int) -> None:
+async def move(net: Internet, number: int) -> None:
     """The machine ``a`` (0) or ``b`` (1) gets another address, and the old one leads nowhere."""
     home = (net.a, net.b)[number]
     fresh = 11 + number
@@ -71,7 +71,7 @@ async def test_a_reading_goes_on_while_a_machine_gets_another_address(tmp_path: 
         reading = asyncio.create_task(reader.call("read_on", timeout=2 * STEP))
         await _come_so_far(reader, SIZE // 5)
         before = await reader.call("stats", timeout=STEP)
-        await _move(net, mover)
+        await move(net, mover)
         assert await reading == {"bytes": SIZE, "same": True}
         after = await reader.call("stats", timeout=STEP)
         end = ("local", "remote")[mover]
@@ -85,7 +85,7 @@ async def test_twin_without_restart_the_reading_is_lost_and_the_next_one_connect
     async with _reading(tmp_path) as (net, reader, _):
         reading = asyncio.create_task(reader.call("read_on", timeout=2 * STEP))
         await _come_so_far(reader, SIZE // 5)
-        await _move(net, 0)
+        await move(net, 0)
         with pytest.raises(PeerPouchError):
             await reading
         assert (await reader.call("stats", timeout=STEP))["path"] is None
