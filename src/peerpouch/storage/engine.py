@@ -145,8 +145,10 @@ class Engine:
         self.check_open()
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, function, snapshot)
 
-    def read_now(self, function: Callable[[apsw.Connection], T]) -> tuple[bool, T | None]:
-        """Run a point read in the caller's thread: a few pages, and no snapshot over several statements.
+    def read_now(
+        self, function: Callable[[apsw.Connection], T], *, snapshot: bool = False
+    ) -> tuple[bool, T | None]:
+        """Run a point read in the caller's thread: a few pages, and one statement unless ``snapshot`` is asked for.
 
         A hop to a thread and back costs several times what such a read does. Gives ``(False, None)`` when it would have
         to wait for a lock: the caller then goes through :meth:`read`.
@@ -163,11 +165,16 @@ class Engine:
                 self._shared.release()
         assert self._inline is not None
         try:
+            if snapshot:
+                self._inline.execute("BEGIN")
             return True, function(self._inline)
         except (apsw.BusyError, apsw.LockedError):
             return False, None
         except FOREIGN as error:
             raise translate(error, self.location.label) from error
+        finally:
+            if snapshot and self._inline.in_transaction:
+                self._inline.execute("ROLLBACK")
 
     async def write(self, job: Callable[[apsw.Connection], T]) -> T:
         """Run a job in a transaction shared with others, and return its result after the commit.

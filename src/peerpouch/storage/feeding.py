@@ -145,7 +145,14 @@ async def _read(
 ) -> FeedPage:
     selects = accept is not None or options.matches is not None or options.doc_ids is not None
     limit = request.batch_size if left is None or selects else min(request.batch_size, left)
-    page = await source.engine.read(partial(feed.page, options=options, position=position, limit=limit, before=before))
+    page: FeedPage | None = None
+    if request.live:
+        # A hop to a thread and back takes longer than to read what a live feed wakes up for.
+        few = partial(feed.few, options=options, position=position, limit=limit)
+        _, page = source.engine.read_now(few, snapshot=True)
+    if page is None:
+        read = partial(feed.page, options=options, position=position, limit=limit, before=before)
+        page = await source.engine.read(read)
     changes: _Found = page.changes
     if accept is not None and changes:
         verdicts = await accept([doc or {} for _, _, doc in changes])

@@ -220,6 +220,11 @@ class Storage(StoredIndexes):
         attachments: AttachmentMode = False,
     ) -> AsyncIterator[RevisionResult]:
         position = 0
+        if len(requests) <= reading.FEW and not attachments:
+            _, few = self._engine.read_now(partial(reading.bulk_get_few, requests=requests, revs=revs))
+            for result in few or ():
+                position += 1
+                yield result
         while position < len(requests):
             results, answered = await self._engine.read(
                 partial(
@@ -235,7 +240,9 @@ class Storage(StoredIndexes):
                 yield result
 
     async def revs_diff(self, revs: Mapping[str, Sequence[str]]) -> dict[str, RevsDiff]:
-        return await self._engine.read(partial(reading.revs_diff, asked=revs))
+        diff = partial(reading.revs_diff, asked=revs)
+        few = len(revs) <= reading.FEW and sum(map(len, revs.values())) <= reading.FEW
+        return await (self._look_up(diff) if few else self._engine.read(diff))
 
     def all_docs(
         self,
