@@ -146,3 +146,30 @@ async def test_writers_that_go_on_together_share_each_commit_and_each_waking_of_
     # For the feeds, and for the writers.
     assert woken <= 10
     assert (await database.info())["doc_count"] == 64 * 5
+
+
+async def test_a_live_change_takes_no_thread_but_the_writers(
+    database: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with database.changes(live=True) as feed:
+        pages = feed.pages()
+        assert not (await anext(pages)).results  # it has caught up
+        waiting_for = asyncio.ensure_future(anext(pages))
+        hops = []
+        read = database._engine.read
+
+        async def counted(*arguments: Any, **options: Any) -> Any:
+            hops.append(arguments)
+            return await read(*arguments, **options)
+
+        monkeypatch.setattr(database._engine, "read", counted)
+        rev = (await database.put({"_id": "heron"})).rev
+        assert [change["id"] for change in (await waiting_for).results] == ["heron"]
+        assert await database.revs_diff({"heron": [rev], "none": ["1-a"]}) == {"none": {"missing": ["1-a"]}}
+        (found,) = [result async for result in database.bulk_get([RevisionRequest("heron", rev)], revs=True)]
+        assert found.doc is not None and found.doc["_revisions"]["start"] == 1
+        assert not hops
+        # What may take longer goes through a thread.
+        await database.revs_diff({f"{n}": ["1-a"] for n in range(100)})
+        assert [result.doc async for result in database.bulk_get([RevisionRequest("none", None)])] == [None]
+        assert len(hops) == 2

@@ -44,6 +44,8 @@ export class Connection extends StreamTable {
     /** @type {frames.Settings | null} */
     this.peer = null;
     this.pings = new Pings(limits);
+    /** @type {Stream[]} Streams that the message in hand opened. */
+    this.begun = [];
     this.out.control.push(frame(FrameType.HELLO, 0, frames.encodeHello(limits, features)));
   }
 
@@ -266,6 +268,14 @@ export class Connection extends StreamTable {
       HANDLERS[kind]?.call(this, { stream, flags, payload, now, events });
       if (/** @type {string} */ (this.state) === 'closed') return;
     }
+    for (const found of this.begun) {
+      // A body that came whole with its head needs no window.
+      if (found.receiving === 'body' && this.streams.has(found.id)) {
+        this.credit.widen(found, this.limits.responseWindow);
+        this.out.control.push(...this.credit.returned(found));
+      }
+    }
+    this.begun = [];
   }
 
   /** @param {Received} received */
@@ -299,10 +309,7 @@ export class Connection extends StreamTable {
     });
     found.receiveStep(ended ? 'head-end' : 'head');
     this.streams.set(stream, found);
-    if (!ended) {
-      this.credit.widen(found, this.limits.responseWindow);
-      this.out.control.push(...this.credit.returned(found));
-    }
+    if (!ended) this.begun.push(found);
     events.push({ event: 'RequestReceived', stream, head, ended });
   }
 

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from peerpouch.couchapi.limits import Limits
 from peerpouch.couchapi.requests import Message, Receive, Request, Scope, Send
-from peerpouch.couchapi.responses import Header, Response, Stream, error_response, header, internal_error
+from peerpouch.couchapi.responses import CHUNK, Header, Response, Stream, error_response, header, internal_error
 from peerpouch.couchapi.routes import ROUTES
 from peerpouch.couchapi.routing import NotAllowed, Route, Router
 from peerpouch.errors import PeerPouchError
@@ -85,19 +85,28 @@ class CouchApp:
             if response.length is not None:
                 headers.append((b"content-length", b"%d" % response.length))
             try:
+                begun: list[bytes] = []
+                if response.soon and method != "HEAD":
+                    begun, whole = await _beginning(response.body)
+                    if whole:
+                        await _send_whole(response.status, headers, b"".join(begun), send)
+                        return
                 await send({"type": "http.response.start", "status": response.status, "headers": headers})
                 if method == "HEAD":
                     await send({"type": "http.response.body", "body": b""})
                 else:
-                    await _unless_gone(_pump(response.body, send), receive)
+                    await _unless_gone(_pump(begun, response.body, send), receive)
             finally:
                 await response.body.aclose()
                 if response.on_close is not None:
                     await response.on_close()
             return
+        if method != "HEAD":
+            await _send_whole(response.status, headers, response.body, send)
+            return
         headers.append((b"content-length", b"%d" % len(response.body)))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
+        await send({"type": "http.response.body", "body": b""})
 
 
 def create_app(
@@ -133,7 +142,26 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-async def _pump(body: AsyncGenerator[bytes, None], send: Send) -> None:
+async def _beginning(body: AsyncGenerator[bytes, None]) -> tuple[list[bytes], bool]:
+    """What a streamed body begins with, and whether that is all of it."""
+    first = await anext(body, None)
+    if first is None or len(first) >= CHUNK:
+        return ([], True) if first is None else ([first], False)
+    second = await anext(body, None)  # at once: what is shorter than a chunk is the end of it
+    return ([first], True) if second is None else ([first, second], False)
+
+
+async def _send_whole(status: int, headers: list[Header], body: bytes, send: Send) -> None:
+    # Both in one turn of the loop, so that they share a message of a data channel.
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _pump(begun: list[bytes], body: AsyncGenerator[bytes, None], send: Send) -> None:
+    for chunk in begun:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    begun.clear()
     async for chunk in body:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -74,7 +74,7 @@ async def bulk_get(request: Request) -> Stream:
     )
     if mixed:
         return _bulk_get_mixed(database, wanted, results, attachments=params.boolean("attachments"))
-    return Stream(json_stream(_bulk_get_json(wanted, results, params.boolean("att_encoding_info"))))
+    return Stream(json_stream(_bulk_get_json(wanted, results, params.boolean("att_encoding_info"))), soon=True)
 
 
 def _revision_request(entry: Any) -> RevisionRequest:

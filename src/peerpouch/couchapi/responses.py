@@ -41,9 +41,11 @@ class Stream:
         body: Closed when the client goes away.
         length: Bytes of the body, where known.
         on_close: Frees what the body was to be made of; called in any case, also when the body never began.
+        soon: Whether its first chunk is a matter of one read: it is waited for then, and an answer that is no longer
+            goes out in one piece.
     """
 
-    __slots__ = ("body", "headers", "length", "on_close", "status")
+    __slots__ = ("body", "headers", "length", "on_close", "soon", "status")
 
     def __init__(
         self,
@@ -53,12 +55,14 @@ class Stream:
         headers: Iterable[Header] = (JSON_TYPE, NO_CACHE),
         length: int | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
+        soon: bool = False,
     ) -> None:
         self.body = body
         self.status = status
         self.headers: list[Header] = [*headers]
         self.length = length
         self.on_close = on_close
+        self.soon = soon
 
 
 def json_response(value: Any, *, status: int = 200, headers: Iterable[Header] = ()) -> Response:

@@ -145,9 +145,7 @@ class Engine:
         self.check_open()
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._read, function, snapshot)
 
-    def read_now(
-        self, function: Callable[[apsw.Connection], T], *, snapshot: bool = False
-    ) -> tuple[bool, T | None]:
+    def read_now(self, function: Callable[[apsw.Connection], T], *, snapshot: bool = False) -> tuple[bool, T | None]:
         """Run a point read in the caller's thread: a few pages, and one statement unless ``snapshot`` is asked for.
 
         A hop to a thread and back costs several times what such a read does. Gives ``(False, None)`` when it would have

@@ -70,6 +70,7 @@ class Connection(StreamTable):
         self.state = State.OPENING
         self._peer: dict[Setting, int] = {}
         self._pings = Pings(limits)
+        self._begun: list[Stream] = []  # by the message in hand
         self._out.control.append(frame(FrameType.HELLO, 0, frames.encode_hello(limits, features)))
         self._handlers: dict[int, Callable[[int, int, bytes, float, list[Event]], None]] = {
             FrameType.HELLO: self._on_hello,
@@ -291,6 +292,12 @@ class Connection(StreamTable):
                 handler(stream, flags, payload, now, events)
             if self.state is State.CLOSED:
                 return
+        for found in self._begun:
+            # A body that came whole with its head needs no window.
+            if found.receiving is Direction.BODY and found.id in self._streams:
+                self._credit.widen(found, self.limits.response_window)
+                self._out.control.append(self._credit.returned(found))
+        self._begun.clear()
 
     def _on_hello(self, stream: int, flags: int, payload: bytes, now: float, events: list[Event]) -> None:
         self._require_connection(stream)
@@ -326,8 +333,7 @@ class Connection(StreamTable):
         found.receive_step(Step.HEAD_END if ended else Step.HEAD)
         self._streams[stream] = found
         if not ended:
-            self._credit.widen(found, self.limits.response_window)
-            self._out.control.append(self._credit.returned(found))
+            self._begun.append(found)
         events.append(RequestReceived(stream, head, ended))
 
     def _on_response(self, stream: int, flags: int, payload: bytes, now: float, events: list[Event]) -> None:
