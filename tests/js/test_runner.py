@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -22,6 +25,7 @@ from tests.query.databases import database
 pytest.importorskip("quickjs")
 
 from peerpouch.js.runner import QuickJSRunner
+from peerpouch.js.worker import CompiledFunction, Worker
 
 
 @pytest.fixture
@@ -79,6 +83,62 @@ async def test_large_results_come_whole(runner: QuickJSRunner) -> None:
     assert await runner.call("function (n) { return 'x'.repeat(n); }", 1_000_000) == "x" * 1_000_000
     source = "function (doc) { for (var i = 0; i < 5000; i++) emit(i, doc.text); }"
     assert len(await rows(runner, source, {"text": "y" * 200})) == 5000
+
+
+async def test_results_that_would_fill_the_worker_come_in_parts(
+    runner: QuickJSRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 40 MiB of results, for which the worker has less than 200 MiB: its own code and libraries take some of them.
+    monkeypatch.setattr("peerpouch.js.process._PROCESS_MEMORY", 200 << 20)
+    source = "function (doc) { emit(doc.n, 'x'.repeat(2 << 20)); }"
+    assert await runner.map(source, []) == [] and await rows(runner, source, {"n": 0})
+    process = runner._process
+    results = await runner.map(source, [{"n": n} for n in range(20)])
+    large = "x" * (2 << 20)
+    assert results == [[(n, large)] for n in range(20)]
+    assert runner._process is process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="address space has no limit there")
+def test_twin_orjson_writes_on_where_its_buffer_could_not_grow() -> None:
+    code = """if True:
+        import resource, sys
+        import orjson
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (100 << 20, 100 << 20))
+        orjson.dumps({"results": ["x" * (2 << 20)] * 40})
+    """
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGSEGV
+
+
+def test_the_worker_has_no_orjson() -> None:
+    code = "import sys, peerpouch.js.worker; sys.exit('orjson' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_memory_that_the_worker_does_not_get_is_a_reply_and_the_next_function_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    worker = Worker(1, 16 << 20)
+    request = [b"call", b"function () { return 1; }", b"", b"[]"]
+    with monkeypatch.context() as refused:
+        refused.setattr(CompiledFunction, "call", lambda self, arguments: bytes(1 << 60))
+        assert worker.answer(request)[:2] == [b"fatal", b"memory"]
+    assert worker.answer(request) == [b"results", b'{"result":1}']
+
+
+async def test_all_results_together_are_bounded(runner: QuickJSRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerpouch.js.runner.MOST_RESULTS", 1 << 20)
+    source = "function (doc) { emit(null, 'x'.repeat(1 << 18)); }"
+    assert len(await runner.map(source, [{}] * 3)) == 3
+    with pytest.raises(TooLarge, match="more than 1,048,576 bytes"):
+        await runner.map(source, [{}] * 4)
+    assert await runner.call("function () { return 1; }") == 1
+
+
+async def test_a_function_that_is_no_unicode_text_is_refused(runner: QuickJSRunner) -> None:
+    with pytest.raises(BadRequest, match="lone surrogate"):
+        await runner.call("function () { return '\ud800'; }")
 
 
 async def test_refusals_of_a_validation_are_errors_of_the_tree(runner: QuickJSRunner) -> None:

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from peerpouch.core import jsonio
 from peerpouch.errors import DeadlineExceeded, NotSupported, PeerPouchError, TooLarge
-from peerpouch.js.framing import HEADER, frame
-from peerpouch.js.process import LARGEST_REPLY, MEMORY, SECONDS, command, fatal, result_of
+from peerpouch.js.framing import HEADER
+from peerpouch.js.process import LARGEST_REPLY, MEMORY, SECONDS, command, request, result_of, results_of
 from peerpouch.ports import BlockingRunner
 
 _GRACE: Final = 2.0
@@ -51,12 +51,8 @@ class QuickJSBlockingRunner(BlockingRunner):
         self._start()
 
     def call(self, source: str, *arguments: Any, modules: str = "") -> Any:
-        calls = [jsonio.dumps(list(arguments)).decode()]
-        request = frame({"op": "call", "source": source, "modules": modules, "calls": calls})
-        reply = self._ask(request)
-        if "fatal" in reply:
-            raise fatal(reply, self._seconds, self._memory)
-        result = result_of(reply["results"][0])
+        reply = self._ask(request("call", source, modules, [jsonio.dumps(list(arguments))]))
+        result = result_of(results_of(reply, self._seconds, self._memory)[0])
         if isinstance(result, PeerPouchError):
             raise result
         return result
@@ -67,7 +63,7 @@ class QuickJSBlockingRunner(BlockingRunner):
         self._stop()
         self._wake.set()
 
-    def _ask(self, request: bytes) -> dict[str, Any]:
+    def _ask(self, asked: bytes) -> bytes:
         process = self._start()
         limit = self._seconds + _GRACE
         answered = False
@@ -75,7 +71,7 @@ class QuickJSBlockingRunner(BlockingRunner):
             self._late, self._until = False, time.monotonic() + limit
         self._wake.set()
         try:
-            reply = _exchange(process, request)
+            reply = _exchange(process, asked)
             answered = True
             return reply
         except (OSError, EOFError, ValueError) as error:
@@ -139,15 +135,14 @@ class QuickJSBlockingRunner(BlockingRunner):
                 time.sleep(_LOOK)
 
 
-def _exchange(process: subprocess.Popen[bytes], request: bytes) -> dict[str, Any]:
+def _exchange(process: subprocess.Popen[bytes], asked: bytes) -> bytes:
     assert process.stdin is not None and process.stdout is not None
-    process.stdin.write(request)
+    process.stdin.write(asked)
     process.stdin.flush()
     size = int.from_bytes(_exactly(process, HEADER), "big")
     if size > LARGEST_REPLY:
         raise OSError(f"its answer has {size:,} bytes")
-    reply: dict[str, Any] = jsonio.loads(_exactly(process, size))
-    return reply
+    return _exactly(process, size)
 
 
 def _exactly(process: subprocess.Popen[bytes], size: int) -> bytes:

@@ -15,8 +15,18 @@ from typing import Any, Final
 
 from peerpouch.core import jsonio
 from peerpouch.errors import DeadlineExceeded, NotSupported, PeerPouchError, TooLarge
-from peerpouch.js.framing import HEADER, frame
-from peerpouch.js.process import LARGEST_REPLY, MEMORY, SECONDS, command, fatal, result_of, rows_of
+from peerpouch.js.framing import HEADER
+from peerpouch.js.process import (
+    LARGEST_REPLY,
+    MEMORY,
+    MOST_RESULTS,
+    SECONDS,
+    command,
+    request,
+    result_of,
+    results_of,
+    rows_of,
+)
 from peerpouch.ports import Document, FunctionRunner
 
 BATCH: Final = 200
@@ -48,7 +58,7 @@ class QuickJSRunner(FunctionRunner):
     async def map(
         self, source: str, docs: Sequence[Document], *, modules: str = ""
     ) -> list[list[tuple[Any, Any]] | PeerPouchError]:
-        replies = await self._in_batches({"op": "map", "source": source, "modules": modules}, "docs", docs)
+        replies = await self._in_batches("map", source, modules, docs)
         return await asyncio.to_thread(lambda: [rows_of(reply) for reply in replies])
 
     async def call(self, source: str, *arguments: Any, modules: str = "") -> Any:
@@ -60,36 +70,41 @@ class QuickJSRunner(FunctionRunner):
     async def call_each(
         self, source: str, calls: Sequence[Sequence[Any]], *, modules: str = ""
     ) -> list[Any | PeerPouchError]:
-        replies = await self._in_batches({"op": "call", "source": source, "modules": modules}, "calls", calls)
+        replies = await self._in_batches("call", source, modules, calls)
         return [result_of(reply) for reply in replies]
 
-    async def _in_batches(self, request: dict[str, Any], name: str, items: Sequence[Any]) -> list[str]:
-        replies: list[str] = []
-        batch: list[str] = []
+    async def _in_batches(self, op: str, source: str, modules: str, items: Sequence[Any]) -> list[bytes]:
+        results: list[bytes] = []
+        room = MOST_RESULTS
+        batch: list[bytes] = []
         size = 0
-        for item in items:
-            batch.append(jsonio.dumps(item).decode())
+        for at, item in enumerate(items, 1):
+            batch.append(jsonio.dumps(item))
             size += len(batch[-1])
-            if len(batch) >= BATCH or size >= BATCH_BYTES:
-                replies += await self._ask({**request, name: batch})
-                batch, size = [], 0
-        if batch:
-            replies += await self._ask({**request, name: batch})
-        return replies
+            # A reply ends early where results are large: what it has none for is asked for again.
+            while batch and (len(batch) >= BATCH or size >= BATCH_BYTES or at == len(items)):
+                given = await self._ask(request(op, source, modules, batch))
+                results += given
+                room -= sum(map(len, given))
+                if room < 0:
+                    raise TooLarge(f"The results of a JavaScript function have more than {MOST_RESULTS:,} bytes.")
+                del batch[: len(given)]
+                size = sum(map(len, batch))
+        return results
 
     async def close(self) -> None:
         self._closed = True
         async with self._lock:
             await self._stop()
 
-    async def _ask(self, request: dict[str, Any]) -> list[str]:
+    async def _ask(self, asked: bytes) -> list[bytes]:
         async with self._lock:
             if self._closed:
                 raise NotSupported("The JavaScript runner is closed.")
             answered = False
             try:
                 async with asyncio.timeout(self._deadline):
-                    reply = await self._exchange(frame(request))
+                    reply = await self._exchange(asked)
                 answered = True
             except TimeoutError:
                 raise DeadlineExceeded(f"A JavaScript function took longer than {self._deadline:g} seconds.") from None
@@ -99,12 +114,9 @@ class QuickJSRunner(FunctionRunner):
                 if not answered:
                     # Its reply, if one still came, would be taken for the next request's.
                     await self._stop()
-        if "fatal" in reply:
-            raise fatal(reply, self._seconds, self._memory)
-        results: list[str] = reply["results"]
-        return results
+        return results_of(reply, self._seconds, self._memory)
 
-    async def _exchange(self, data: bytes) -> dict[str, Any]:
+    async def _exchange(self, data: bytes) -> bytes:
         process = await self._start()
         assert process.stdin is not None
         assert process.stdout is not None
@@ -113,8 +125,7 @@ class QuickJSRunner(FunctionRunner):
         size = int.from_bytes(await process.stdout.readexactly(HEADER), "big")
         if size > LARGEST_REPLY:
             raise OSError(f"its answer has {size:,} bytes")
-        reply: dict[str, Any] = jsonio.loads(await process.stdout.readexactly(size))
-        return reply
+        return await process.stdout.readexactly(size)
 
     async def _start(self) -> Process:
         if self._process is None or self._process.returncode is not None:

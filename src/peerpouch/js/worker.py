@@ -1,14 +1,14 @@
 """The worker process: reads requests from its standard input, runs functions in QuickJS, writes replies.
 
-Requests and replies, framed as :mod:`peerpouch.js.framing` says::
+Requests and replies are lists of parts, framed as :mod:`peerpouch.js.framing` says, all of them UTF-8::
 
-    {"op": "map", "source": "function (doc) {…}", "docs": [json text, …]}
-    {"op": "call", "source": "…", "calls": [json text of the arguments, …]}
-    -> {"results": [json text, …]}    {"rows": [[key, value], …]} | {"error": "…"}
-    -> {"results": [json text, …]}    {"result": …} | {"error": …} | {"forbidden": …} | {"unauthorized": …}
-    -> {"fatal": "compile" | "time" | "memory", "reason": "…"}
+    "map", source, modules, document, …        -> "results", result, …
+    "call", source, modules, arguments, …      -> "fatal", "compile" | "time" | "memory", reason
 
-``"modules"`` beside ``"source"`` is the JSON text of what the function may ``require`` from.
+Modules are the JSON text of the object that the function may ``require`` from, or empty. Documents and arguments are
+JSON texts, and so are results: ``{"rows": [[key, value], …]}`` or ``{"error": "…"}`` of a document; ``{"result": …}``,
+``{"error": …}``, ``{"forbidden": …}`` or ``{"unauthorized": …}`` of arguments. There may be fewer results than were
+asked for, but one at least: they have become large, and the rest is to be asked for again.
 
 A function gets a context of its own: it sees nothing of other functions, nothing of the machine, and has its own
 limits. What it throws is a result; running into a limit ends the request.
@@ -18,17 +18,20 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
 
 import quickjs
 
-from peerpouch.core import jsonio
-from peerpouch.js.framing import HEADER, frame
+from peerpouch.js.framing import HEADER, message, parts_of
 from peerpouch.js.harness import HARNESS
 
 CONTEXTS: Final = 8
 """Functions kept compiled; the one that was not used for the longest goes first."""
+
+ENOUGH: Final = 16 * 1024 * 1024
+"""Bytes of results, from which on a reply ends. One result more is as large as a function's memory lets it be: both
+together stay far below what the process may have."""
 
 STACK: Final = 512 * 1024
 """Bytes of JavaScript stack: enough for some thousand frames, far from the thread's own."""
@@ -75,23 +78,23 @@ class CompiledFunction:
         except quickjs.JSException as error:
             raise _fatal(error, "compile") from None
 
-    def map(self, doc: str) -> str:
+    def map(self, doc: bytes) -> bytes:
         """What it emits for a document."""
         return self._run(self._map, doc)
 
-    def call(self, arguments: str) -> str:
+    def call(self, arguments: bytes) -> bytes:
         """What it gives for arguments."""
         return self._run(self._call, arguments)
 
-    def _run(self, function: Any, argument: str) -> str:
+    def _run(self, function: Any, argument: bytes) -> bytes:
         # Passed on as text: what is in it may be nested too deeply to be read, which is the reader's to say.
         try:
-            result: str = function(argument)
+            result: str = function(argument.decode())
         except quickjs.JSException as error:
             raise _fatal(error, "memory") from None
         if result.startswith('{"limit":'):
             raise FatalError("memory", result)
-        return result
+        return result.encode()
 
 
 def _fatal(error: quickjs.JSException, otherwise: str) -> FatalError:
@@ -111,18 +114,20 @@ class Worker:
         self._memory = memory
         self._functions: OrderedDict[tuple[str, str], CompiledFunction] = OrderedDict()
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, request: list[bytes]) -> list[bytes]:
         """The reply to one request."""
-        wanted = (request["source"], request.get("modules", ""))
+        op, source, modules, *texts = request
+        wanted = (source.decode(), modules.decode())
         try:
             function = self._compiled(wanted)
-            if request["op"] == "map":
-                return {"results": [function.map(doc) for doc in request["docs"]]}
-            return {"results": [function.call(arguments) for arguments in request["calls"]]}
+            return [b"results", *_up_to_enough(function.map if op == b"map" else function.call, texts)]
         except FatalError as error:
             # After a limit the context may be in any state.
             self._functions.pop(wanted, None)
-            return {"fatal": error.kind, "reason": str(error)}
+            return [b"fatal", error.kind.encode(), str(error).encode()]
+        except MemoryError:
+            self._functions.clear()
+            return [b"fatal", b"memory", b"out of memory"]
 
     def _compiled(self, wanted: tuple[str, str]) -> CompiledFunction:
         function = self._functions.get(wanted)
@@ -134,10 +139,21 @@ class Worker:
         return function
 
 
-def requests(stream: BinaryIO) -> Iterator[dict[str, Any]]:
+def _up_to_enough(function: Callable[[bytes], bytes], texts: list[bytes]) -> list[bytes]:
+    results: list[bytes] = []
+    size = 0
+    for text in texts:
+        results.append(function(text))
+        size += len(results[-1])
+        if size >= ENOUGH:
+            break
+    return results
+
+
+def requests(stream: BinaryIO) -> Iterator[list[bytes]]:
     """Requests until the stream ends: then the other process is gone, or wants this one to go."""
     while len(header := stream.read(HEADER)) == HEADER:
-        yield jsonio.loads(stream.read(int.from_bytes(header, "big")))
+        yield parts_of(stream.read(int.from_bytes(header, "big")))
 
 
 def limit_process(memory: int) -> None:
@@ -156,7 +172,7 @@ def main(arguments: list[str]) -> None:
     limit_process(process)
     worker = Worker(seconds, memory)
     for request in requests(sys.stdin.buffer):
-        sys.stdout.buffer.write(frame(worker.answer(request)))
+        sys.stdout.buffer.writelines(message(worker.answer(request)))
         sys.stdout.buffer.flush()
 
 
