@@ -17,6 +17,7 @@ from peerpouch.core.multipart import closing, part_head
 from peerpouch.core.policy import Access
 from peerpouch.couchapi import staging
 from peerpouch.couchapi.limits import Limits
+from peerpouch.couchapi.spool import Key
 from peerpouch.couchapi.staging import Upload, Uploads
 from peerpouch.errors import ConnectionFailed
 from peerpouch.node.databases import LocalDatabase
@@ -266,7 +267,7 @@ async def test_others_neither_see_it_nor_go_on_with_it_nor_end_it(api: Api) -> N
 async def test_without_the_owner_in_its_key_others_could_spoil_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     from peerpouch.couchapi import uploads as handlers
 
-    monkeypatch.setattr(handlers, "_key", lambda request: ("all", "db", request.values["upload"]))
+    monkeypatch.setattr(handlers, "_key", lambda request: Key("all", "db", request.values["upload"]))
     await begun(api)
     eve = visitors(api, User("eve"))
     assert await offset_of(eve) == CUT

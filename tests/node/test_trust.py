@@ -23,6 +23,7 @@ from peerpouch.errors import (
 )
 from peerpouch.identity.encoding import to_text
 from peerpouch.identity.invites import Invite
+from peerpouch.node.acquaintance import Acquaintance
 from peerpouch.node.doors import Door
 from peerpouch.node.invitations import DOC_ID, Invitations
 from peerpouch.ports import SystemClock
@@ -285,7 +286,7 @@ async def test_a_name_under_another_key_is_not_opened_unless_confirmed(tmp_path:
 
 
 async def test_without_the_judgement_the_other_key_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peerpouch.Hub, "_judge", lambda *_: None)
+    monkeypatch.setattr(Acquaintance, "judge", lambda *_: None)
     async with people(tmp_path, "alice", "bob", "mallory") as (alice, bob, mallory):
         notes = await alice.database()
         await alice.hub.share_database(notes, name="notes")

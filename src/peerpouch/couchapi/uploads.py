@@ -7,14 +7,16 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Final
 
+from peerpouch.core import jsonio
 from peerpouch.couchapi.documents import created
 from peerpouch.couchapi.limits import Limits
 from peerpouch.couchapi.multipart import put_multipart
 from peerpouch.couchapi.requests import Request
 from peerpouch.couchapi.responses import Response, json_response
-from peerpouch.couchapi.staging import Key, Upload, Uploads, Write
+from peerpouch.couchapi.spool import Key, Saved
+from peerpouch.couchapi.staging import Upload, Uploads, Write
 from peerpouch.errors import BadRequest, NotFound, NotSupported, PeerPouchError, RangeNotSatisfiable
-from peerpouch.ports import Database, Peer, Written
+from peerpouch.ports import Database, Peer, Principal, User, Written
 
 MAX_DOCUMENT: Final = 1 << 20
 """Bytes of the document itself. It is held while the upload rests, when its request gave its room back; a larger one
@@ -51,9 +53,18 @@ def _key(request: Request) -> Key:
     name = request.values["upload"]
     if not _NAME.fullmatch(name):
         raise BadRequest("An upload is called by 32 hexadecimal digits, made at random.")
-    who = request.principal
-    # A peer's next session goes on with what this one began.
-    return (who.key if isinstance(who, Peer) else who, request.values["db"], name)
+    return Key(_who(request.principal), request.values["db"], name)
+
+
+def _who(principal: Principal) -> str:
+    """Whose an upload is, in a form that outlives the process."""
+    match principal:
+        case Peer(key=key):
+            return f"peer {key.hex()}"  # its next session goes on with what this one began
+        case User(name=name, roles=roles):
+            return f"user {jsonio.dumps([name, *sorted(roles)]).decode()}"
+        case _:
+            return f"{type(principal).__name__.lower()} {getattr(principal, 'address', '')}"
 
 
 def _number(request: Request, name: str) -> int:
@@ -73,13 +84,26 @@ async def _may_go_on(database: Database, uploads: Uploads, upload: Upload) -> No
         raise
 
 
+async def _may_go_on_with_saved(database: Database, uploads: Uploads, saved: Saved) -> None:
+    try:
+        await database.check_write(saved.doc_id)
+    except PeerPouchError:
+        uploads.forget(saved)
+        raise
+
+
 async def get(request: Request) -> Response:
     """``GET /db/_upload/ID``: how much of it came."""
     database = await request.database()
     uploads = _uploads(request)
-    upload = uploads.find(_key(request))
+    key = _key(request)
+    upload = uploads.find(key)
     if upload is None:
-        raise NotFound("There is no such upload.")
+        saved = uploads.saved(key)
+        if saved is None:
+            raise NotFound("There is no such upload.")
+        await _may_go_on_with_saved(database, uploads, saved)
+        return json_response({"offset": saved.offset, "length": saved.length})
     await _may_go_on(database, uploads, upload)
     upload.interrupt()
     return json_response({"offset": upload.offset, "length": upload.length})
@@ -95,14 +119,21 @@ async def put(request: Request) -> Response:
         raise BadRequest("`doc` must be the id of a document that can have attachments.")
     await database.check_write(doc_id)
     upload = uploads.find(key)
-    if upload is None:
-        if offset:
-            raise RangeNotSatisfiable("Nothing of this upload is here: it begins at byte 0.")
-        upload = uploads.begin(key, database, doc_id, length, _write(request, database, doc_id))
-    elif (upload.doc_id, upload.length) != (doc_id, length):
+    saved = uploads.saved(key) if upload is None else None
+    there = upload or saved
+    if there is not None and (there.doc_id, there.length) != (doc_id, length):
         raise BadRequest("This upload is of another document, or of another length.")
-    else:
+    if upload is None and offset != (here := 0 if saved is None else saved.offset):
+        raise RangeNotSatisfiable(f"Of this upload {here} bytes are here, and not {offset}.")
+    content_type = request.header(b"content-type")
+    if upload is not None:
         await _may_go_on(database, uploads, upload)
+    elif saved is None:
+        upload = uploads.begin(key, database, doc_id, length, _write(request, database, doc_id), content_type)
+    elif saved.content_type != content_type:
+        raise BadRequest("The body of an upload has one boundary in all of its requests.")
+    else:
+        upload = uploads.resume(saved, database, _write(request, database, doc_id))
     written = await upload.take(offset, request.stream())
     if written is None:
         return json_response({"offset": upload.offset, "length": upload.length}, status=202)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 from urllib.parse import urlsplit
@@ -124,6 +124,7 @@ async def open_url(
     timeout: float | None = None,
     session: HubSession | None = None,
     clock: Clock | None = None,
+    secret: Callable[[], bytes] | None = None,
 ) -> RemoteDatabase:
     """A database behind an ``http(s)`` URL; a user name and password in it are sent as basic authentication.
 
@@ -132,9 +133,10 @@ async def open_url(
     Args:
         headers: Sent with every request, to this server only.
         session: What is proved to the database if it is a public hub.
+        secret: See :class:`~peerpouch.remote.RemoteDatabase`.
     """
     exchange: Exchange = NetworkExchange(url, headers=headers)
     if session is not None:
         exchange = ProvingExchange(exchange, urlsplit(url).path, session, clock or SystemClock())
     limit = REQUEST_TIMEOUT if timeout is None else timeout
-    return RemoteDatabase(exchange, url, timeout=limit, on_close=exchange.aclose)
+    return RemoteDatabase(exchange, url, timeout=limit, on_close=exchange.aclose, secret=secret)

@@ -42,6 +42,7 @@ from peerpouch.node.databases import LocalDatabase, open_file
 from peerpouch.node.settings import Settings
 from peerpouch.ports import Clock, Database, Owner, Principal, Registry, SystemClock, User, Visitor
 from peerpouch.query.indexer import Progress
+from peerpouch.storage.maintenance import uploads_folder
 
 MAX_OPEN: Final = 64
 """Files open at once: with five connections of three descriptors each, what a process may open by default holds them
@@ -256,6 +257,14 @@ class FolderRegistry(Registry):
             self._leave(entry)
 
     # For the server itself
+
+    def uploads_folder(self, name: str) -> Path:
+        """Where to keep what came of uploads to a database."""
+        return uploads_folder(self._folder / file_name(name))
+
+    def uploads_folders(self) -> list[Path]:
+        """Those that are there. Blocks for the time of reading the folder."""
+        return [found for file in self._folder.glob(f"*{_SUFFIX}") if (found := uploads_folder(file)).is_dir()]
 
     async def all_names(self) -> list[str]:
         """All databases, whoever asks."""

@@ -17,7 +17,7 @@ from peerpouch.identity.proofs import HubSession
 from peerpouch.node import databases, ice, targets
 from peerpouch.node.meeting import AnyIdentity, Meeting, live_hub, load_identity
 from peerpouch.node.opening import Opening
-from peerpouch.node.remotes import RemoteShare
+from peerpouch.node.remotes import RemoteShare, upload_secret
 from peerpouch.node.targets import Kind
 from peerpouch.ports import Database
 
@@ -160,7 +160,13 @@ async def _open(
     if parsed.kind is Kind.SHARE:
         return await _open_share(*parse_name(parsed.address), visit, None)
     if parsed.kind is Kind.HTTP:
-        return await databases.open_url(parsed.address, headers=headers, timeout=visit.timeout, session=visit.session)
+        return await databases.open_url(
+            parsed.address,
+            headers=headers,
+            timeout=visit.timeout,
+            session=visit.session,
+            secret=partial(upload_secret, visit.identity),
+        )
     return await databases.open_file(
         parsed.address,
         create=create,

@@ -7,6 +7,8 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -20,30 +22,31 @@ from peerpouch.errors import (
     DatabaseClosed,
     Forbidden,
     HubUnreachable,
-    IdentityChanged,
     PeerPouchError,
     ShareNotFound,
-    StorageError,
 )
 from peerpouch.hub.admission import Openings
 from peerpouch.hub.client import HubClient
 from peerpouch.hub.events import OnRemote, Opening, RemotePeer
 from peerpouch.hub.names import format_name
 from peerpouch.hub.shares import Share
-from peerpouch.identity.contacts import Contacts, Trust
+from peerpouch.identity.contacts import Contacts
 from peerpouch.identity.invites import Invite
 from peerpouch.identity.keys import Identity, PublicKey
 from peerpouch.identity.proofs import HubSession
 from peerpouch.node import doors, ice, targets
+from peerpouch.node.acquaintance import Acquaintance
+from peerpouch.node.databases import LocalDatabase
 from peerpouch.node.doors import AnyAccess, AnyPeer, Door, check_database, same_database
 from peerpouch.node.invitations import Invitations
 from peerpouch.node.registry import Served, ShareRegistry
-from peerpouch.node.remotes import RemoteShare
+from peerpouch.node.remotes import RemoteShare, upload_secret
 from peerpouch.node.sharing import OwnShare, SharedDatabase, SharedDatabases, describe
 from peerpouch.peers.limits import CONNECT_TIMEOUT
 from peerpouch.peers.pool import Pool
 from peerpouch.peers.timing import within
 from peerpouch.ports import Clock, Database, Document, LinkStats, Peer, PeerTransport, SystemClock
+from peerpouch.storage.maintenance import uploads_folder
 from peerpouch.transports.webrtc.engine import RTCOptions
 from peerpouch.transports.webrtc.transport import WebRTC
 
@@ -121,6 +124,7 @@ class Meeting(ABC):
         self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
             self._identity = await load_identity(self._wanted_identity)
+            self._known = Acquaintance(self._contacts, self._identity.key, self.label)
             database = await self._open_database(stack)
             stack.push_async_callback(self._close_owned)
             stack.push_async_callback(self._transport.close)
@@ -137,9 +141,9 @@ class Meeting(ABC):
                 clock=self._clock,
             )
             self._registry = ShareRegistry(self._identity.key, self._pool.admitted)
-            uploads = Uploads()
-            self._app = create_app(self._registry, limits=Limits(room=BodyRoom(), uploads=uploads))
-            stack.push_async_callback(uploads.close)
+            self._uploads = Uploads(folder=self._uploads_folder)
+            self._app = create_app(self._registry, limits=Limits(room=BodyRoom(), uploads=self._uploads))
+            stack.push_async_callback(self._uploads.close)
             stack.push_async_callback(self._pool.close)
             stack.push_async_callback(self._client.close)
             stack.push_async_callback(self._end_preparing)
@@ -293,6 +297,9 @@ class Meeting(ABC):
             )
         # Served before it is published: whoever finds it can open it.
         self._shares[share_id] = share
+        folder = self._uploads_folder(share_id)
+        if before is None and folder is not None:
+            await self._uploads.restore([folder])
         self._registry.add(share.served)
         try:
             await self._client.publish(uuid, name=name, info=info, handler=self._answer)
@@ -355,7 +362,7 @@ class Meeting(ABC):
     async def visitors(self, share_id: str) -> list[tuple[RemotePeer, LinkStats]]:
         """Who is connected for a share."""
         present = [
-            (RemotePeer(key := PublicKey(peer.key), peer.session, self._contact(key)), link)
+            (RemotePeer(key := PublicKey(peer.key), peer.session, self._known.name_of(key)), link)
             for peer, link in self._pool.visitors(share_id)
         ]
         return [(remote, await link.stats()) for remote, link in present]
@@ -376,6 +383,11 @@ class Meeting(ABC):
         """What this hub object itself serves as a share now."""
         share = self._shares.get(share_id)
         return None if share is None else share.served
+
+    def _uploads_folder(self, share_id: str) -> Path | None:
+        share = self._shares.get(share_id)
+        path = share.database.path if share is not None and isinstance(share.database, LocalDatabase) else None
+        return None if path is None else uploads_folder(path)
 
     # Finding and opening
 
@@ -399,7 +411,7 @@ class Meeting(ABC):
         return SharedDatabases([self._describe(share) for share in found], found)
 
     def _describe(self, share: Share) -> SharedDatabase:
-        return describe(share, self, self._contact, self._trust)
+        return describe(share, self, self._known.name_of, self._known.trust)
 
     async def open_share(
         self,
@@ -421,50 +433,24 @@ class Meeting(ABC):
         limit = CONNECT_TIMEOUT if timeout is None else timeout
         deadline = self._clock.monotonic() + limit
         share = await self._found(share_id, limit)
-        await asyncio.to_thread(self._judge, share, confirm, invite)
+        await asyncio.to_thread(self._known.judge, share, confirm, invite)
         left = max(0.0, deadline - self._clock.monotonic())
         lease = await self._pool.connect(share_id, doors.enclose(info, invite), timeout=left)
         lease.timeout = limit  # from now on, for each reconnection
         try:
-            await asyncio.to_thread(self._remember, share, confirm or invite is not None)
+            remembered = confirm or invite is not None
+            await asyncio.to_thread(self._known.remember, share, remembered, self._clock.now())
         except BaseException:
             await lease.close()
             raise
-        return RemoteShare(lease, format_name(share_id, self.label), request_timeout)
+        secret = partial(upload_secret, self._identity)
+        return RemoteShare(lease, format_name(share_id, self.label), request_timeout, secret=secret)
 
     async def _found(self, share_id: str, limit: float) -> Share:
         try:
             return await within(self._clock, limit, self._client.find(share_id))
         except TimeoutError:
             raise HubUnreachable(f"The hub {self.label} did not answer within {limit:g} seconds.") from None
-
-    def _judge(self, share: Share, confirm: bool, invite: Invite | None) -> None:
-        if invite is not None:
-            if not invite.is_for(share.key):
-                raise IdentityChanged(
-                    f"The owner's key of {share.name!r} has the fingerprint {share.fingerprint}, and the invite is of "
-                    f"{invite.fingerprint}. Ask for another invite, over a way that you trust."
-                )
-            return
-        if confirm or share.key == self._identity.key:
-            return
-        if self._contacts.judge(share.name, share.key, scope=self.label) is Trust.CHANGED:
-            raise IdentityChanged(
-                f"The share {share.name!r} was first opened under another key than {share.fingerprint}. Compare this "
-                "fingerprint with its owner over another way, and confirm it only if it is the same."
-            )
-
-    def _remember(self, share: Share, confirmed: bool) -> None:
-        now = round(1000 * self._clock.now())
-        self._contacts.remember(share.name, share.key, scope=self.label, now=now, confirmed=confirmed)
-
-    def _trust(self, share: Share) -> Trust:
-        if share.key == self._identity.key:
-            return Trust.SEEN
-        try:
-            return self._contacts.judge(share.name, share.key, scope=self.label)
-        except StorageError:  # the listing goes on; opening says what is wrong
-            return Trust.NEW
 
     # What the hub's client and the pool ask
 
@@ -479,7 +465,7 @@ class Meeting(ABC):
         if share is None:
             raise ShareNotFound
         key = PublicKey(peer.key)
-        remote = RemotePeer(key, peer.session, self._contact(key))
+        remote = RemotePeer(key, peer.session, self._known.name_of(key))
         told, token = doors.disclose(info)
         try:
             await within(self._clock, DECIDE_WITHIN, share.served.welcome(remote, told, token, self._openings))
@@ -491,12 +477,6 @@ class Meeting(ABC):
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
         await self._app(scope, receive, send)
-
-    def _contact(self, key: PublicKey) -> str | None:
-        try:
-            return self._contacts.name_of(key)
-        except StorageError:  # a damaged file of names is no reason to close the door
-            return None
 
     def __repr__(self) -> str:
         return f"<Hub {self.label}{'' if self._stack is not None else ' closed'}>"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from peerpouch.identity.keys import PublicKey
+from peerpouch.identity.keys import Identity, PublicKey
 from peerpouch.peers.lease import Lease
 from peerpouch.ports import LinkStats
 from peerpouch.remote import RemoteDatabase
@@ -18,6 +19,19 @@ REQUEST_TIMEOUT: Final = 120.0
 """Seconds that a peer which is connected has for each step of an answer: a view may have to be indexed first."""
 
 
+def upload_secret(identity: Identity | str | os.PathLike[str] | None) -> bytes:
+    """What a user's uploads are named by: it is known to nobody who does not have the identity's key. May block.
+
+    Args:
+        identity: As users give it; by default the user's own, which is made if there is none.
+
+    Raises:
+        InvalidIdentity
+    """
+    own = identity if isinstance(identity, Identity) else Identity.load(identity)
+    return own.sign(b"", purpose="uploads")
+
+
 class RemoteShare(RemoteDatabase):
     """Somebody else's database, reached peer to peer.
 
@@ -25,9 +39,17 @@ class RemoteShare(RemoteDatabase):
     it gives the connection back; it ends when nobody has used it for a while.
     """
 
-    def __init__(self, lease: Lease, dbname: str, timeout: float | None = None) -> None:
-        limit = REQUEST_TIMEOUT if timeout is None else timeout
-        super().__init__(lease.exchange, ORIGIN + lease.share_id, name=dbname, timeout=limit, on_close=self._closed)
+    def __init__(
+        self, lease: Lease, dbname: str, timeout: float | None = None, *, secret: Callable[[], bytes] | None = None
+    ) -> None:
+        super().__init__(
+            lease.exchange,
+            ORIGIN + lease.share_id,
+            name=dbname,
+            timeout=REQUEST_TIMEOUT if timeout is None else timeout,
+            on_close=self._closed,
+            secret=secret,
+        )
         self._lease = lease
         self._afterwards: list[Callable[[], Awaitable[None]]] = []
 

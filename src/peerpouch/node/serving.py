@@ -135,8 +135,9 @@ class Server:
             self.registry = await stack.enter_async_context(FolderRegistry(self.folder, self._settings, hub=self._hub))
             if self._hub is not None:
                 await self._open_hub(stack, self._hub)
-            self._uploads = Uploads()
+            self._uploads = Uploads(folder=self.registry.uploads_folder)
             stack.push_async_callback(self._uploads.close)
+            await self._uploads.restore(await asyncio.to_thread(self.registry.uploads_folders))
             self._unattended = Unattended(self.registry, self._identity, self._clock)
             await stack.enter_async_context(self._unattended)
             listener = self._listen()

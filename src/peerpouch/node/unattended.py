@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
 from typing import Any, Self
 
 from peerpouch.core.security import ADMIN_ROLE
@@ -16,6 +17,7 @@ from peerpouch.jobs.scheduler import Scheduler
 from peerpouch.node import databases, hubs
 from peerpouch.node.folder import REPLICATOR, FolderRegistry
 from peerpouch.node.meeting import AnyIdentity
+from peerpouch.node.remotes import upload_secret
 from peerpouch.ports import Clock, Database, User
 from peerpouch.remote import RemoteDatabase
 from peerpouch.replication import PipelinedReplicator
@@ -69,6 +71,7 @@ class Unattended:
                 headers=endpoint.headers,
                 timeout=databases.REQUEST_TIMEOUT,
                 on_close=exchange.aclose,
+                secret=partial(upload_secret, self._identity),
             ) as remote:
                 yield remote
         else:

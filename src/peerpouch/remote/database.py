@@ -69,6 +69,8 @@ class RemoteDatabase(Database):
         headers: Sent with every request.
         timeout: Seconds to wait for each step of an answer, over networks.
         on_close: Awaited when the database is closed.
+        secret: Gives what large uploads are named by, so that they go on after a restart; see
+            :mod:`peerpouch.remote.uploads`.
     """
 
     def __init__(
@@ -80,10 +82,11 @@ class RemoteDatabase(Database):
         headers: Mapping[str, str] | None = None,
         timeout: float | None = 120.0,
         on_close: Callable[[], Awaitable[None]] | None = None,
+        secret: Callable[[], bytes] | None = None,
     ) -> None:
         self._client = Client(exchange, url, headers=headers, timeout=timeout)
         self._reader = Reader(self._client)
-        self._uploads = Uploads(self._client)
+        self._uploads = Uploads(self._client, secret)
         self._name = self._client.shown if name is None else name
         self._on_close = on_close
         self._id = ""

@@ -3,11 +3,18 @@
 CouchDB's protocol takes a document with its attachments in one request, and begins anew when that breaks off. A
 peerpouch takes the same body in pieces too, and says how much of it has come; ``docs/protocol/uploads.md`` has the
 rules. What was begun is remembered by the database that it is sent to: the caller writes the same revision again.
+
+Its name and its boundary are made of a secret, of where it goes and of what it brings. Who has the same secret after a
+restart calls it by the same name, and finds what came of it. Nobody else can: not to disturb it, and not to put its
+boundary into what is sent.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import hmac
+import json
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -65,27 +72,43 @@ class _Upload:
     """One that was begun.
 
     Attributes:
-        framing: Of all of the body that is no stream: the same revision may be sent with other attachments left out.
         marks: States of the digest, by how many bytes it has seen.
-        busy: Whether it is being sent.
         lost: How often in a row what was begun of it was not there afterwards.
     """
 
     name: str
     boundary: str
-    framing: bytes = b""
-    length: int = 0
+    length: int
     marks: dict[int, Any] = field(default_factory=dict)
-    busy: bool = False
     lost: int = 0
 
 
 class Uploads:
-    """The uploads to one database."""
+    """The uploads to one database.
 
-    def __init__(self, client: Client) -> None:
+    Args:
+        secret: Gives the user's secret, which must be the same the next time for what was begun to be found; it may
+            block. ``None``: uploads end with this object.
+    """
+
+    def __init__(self, client: Client, secret: Callable[[], bytes] | None = None) -> None:
         self._client = client
+        self._secret = secret
+        self._key = b"" if secret is not None else secrets.token_bytes(32)
         self._begun: OrderedDict[tuple[str, str], _Upload] = OrderedDict()
+        self._busy: set[tuple[str, str]] = set()
+
+    async def _load(self) -> None:
+        if self._secret is not None and not self._key:
+            try:
+                self._key = await asyncio.to_thread(self._secret)
+            except PeerPouchError:  # an identity that can't be read or made, where it is not needed for anything else
+                self._key = secrets.token_bytes(32)
+
+    def _word(self, *parts: str) -> str:
+        """32 hexadecimal digits that nobody can guess who does not have the secret."""
+        text = json.dumps([self._client.url, *parts]).encode()
+        return hmac.new(self._key, text, hashlib.sha256).hexdigest()[:32]
 
     async def put(self, doc_id: str, rev: str, make: Callable[[str], Sequence[Piece]]) -> Response | None:
         """Send a revision, or what the other side lacks of it; ``None`` if it must go in one request.
@@ -98,45 +121,53 @@ class Uploads:
             PeerPouchError: what the other side says to the document.
         """
         key = (doc_id, rev)
-        upload = self._begun.get(key)
-        if upload is not None and upload.busy:
+        if key in self._busy:
             return None  # somebody else sends the same; two would take it away from each other
-        offset = None
-        pieces: Sequence[Piece] = ()
-        if upload is not None:
-            pieces = make(upload.boundary)
-            if (upload.framing, upload.length) == (_framing(pieces), _length(pieces)):
-                offset = await self._offset(upload)
-        if upload is None or offset is None:
-            self._begun.pop(key, None)
-            lost = 0 if upload is None else upload.lost + 1
-            upload = _Upload(secrets.token_hex(16), secrets.token_hex(16), lost=lost)
-            pieces = make(upload.boundary)
-            if lost >= MOST_LOST or not _is_worth_it(pieces) or not await self._offered():
+        self._busy.add(key)
+        try:
+            return await self._put(key, make)
+        finally:
+            self._busy.discard(key)
+
+    async def _put(self, key: tuple[str, str], make: Callable[[str], Sequence[Piece]]) -> Response | None:
+        doc_id, rev = key
+        upload = self._begun.get(key)
+        await self._load()
+        boundary = self._word("boundary", doc_id, rev)
+        pieces = make(boundary)
+        length = _length(pieces)
+        # The same revision may be sent with other attachments left out: that is another upload.
+        name = self._word("upload", doc_id, rev, _framing(pieces), str(length))
+        if upload is None or upload.name != name:
+            if not _is_worth_it(pieces) or not await self._offered():
                 return None
-            upload.framing, upload.length = _framing(pieces), _length(pieces)
+            upload = _Upload(name, boundary, length)
+            offset = None if self._secret is None else await self._offset(upload)
             self._begun[key] = upload
             if len(self._begun) > REMEMBERED:
                 self._begun.popitem(last=False)
-        upload.busy = True
+        else:
+            offset = await self._offset(upload)
+            upload.lost += offset is None
+            if upload.lost >= MOST_LOST or (offset is None and not await self._offered()):
+                del self._begun[key]
+                return None
         try:
             return await self._send(upload, doc_id, pieces, offset or 0)
         except PeerPouchError as error:
-            self._judge(key, error, begins=not offset)
+            self._judge(key, error)
             return None
-        finally:
-            upload.busy = False
 
     def forget(self, doc_id: str, rev: str) -> None:
         """It was written."""
         self._begun.pop((doc_id, rev), None)
 
-    def _judge(self, key: tuple[str, str], error: PeerPouchError, *, begins: bool) -> None:
+    def _judge(self, key: tuple[str, str], error: PeerPouchError) -> None:
         """Raise what is to be raised; otherwise there is no room for it, and it goes in one request."""
         if _may_go_on(error):
             raise error  # what came of it is there yet, or the other side says that it is not
         self._begun.pop(key, None)
-        if isinstance(error, TooManyRequests) and begins:
+        if isinstance(error, TooManyRequests):
             return
         if isinstance(error, (RangeNotSatisfiable, DigestMismatch)):
             # This is about the upload: the document must not be taken for one that is refused.
@@ -193,11 +224,11 @@ def _may_go_on(error: PeerPouchError) -> bool:
     return error.status >= 500 and not isinstance(error, NotSupported)
 
 
-def _framing(pieces: Sequence[Piece]) -> bytes:
+def _framing(pieces: Sequence[Piece]) -> str:
     digest = hashlib.sha256()
     for _, data in pieces:
         digest.update(data if isinstance(data, (bytes, bytearray)) else b"\0")
-    return digest.digest()
+    return digest.hexdigest()
 
 
 def _length(pieces: Sequence[Piece]) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -114,11 +116,13 @@ def _put_back(connection: apsw.Connection, stored: StoredDocument) -> None:
     connection.execute(f"UPDATE state SET {now} = {now} + 1")
 
 
-async def compact(engine: Engine) -> None:
+async def compact(engine: Engine, path: Path | None) -> None:
     """Remove the bodies of revisions that are no leaves, abandoned uploads, and give the space back.
 
     In short steps, between those of other writers; readers see each step whole.
     """
+    if path is not None:
+        await asyncio.to_thread(_clear, uploads_folder(path))
     body: tuple[int, str] | None = (-1, "")
     while body is not None:
         body = await engine.write(partial(_drop_bodies, after=body))
@@ -131,6 +135,21 @@ async def compact(engine: Engine) -> None:
     while await engine.alone(_vacuum_step):
         pass
     await engine.alone(_checkpoint)
+
+
+def uploads_folder(path: Path) -> Path:
+    """Where servers of a database keep what came of uploads to it: it goes with the file, and a compaction removes what
+    nothing came to for a day."""
+    return path.with_name(path.name + "-uploads")
+
+
+def _clear(folder: Path) -> None:
+    """Remove what is abandoned in it: perhaps nobody serves this database any more, who would."""
+    with suppress(OSError):
+        for file in folder.iterdir():
+            if file.stat().st_mtime < time.time() - _ABANDONED:
+                file.unlink()
+        folder.rmdir()  # does nothing to one that is not empty
 
 
 def _drop_bodies(connection: apsw.Connection, after: tuple[int, str]) -> tuple[int, str] | None:
@@ -237,3 +256,4 @@ def delete_files(path: Path) -> None:
     """Remove a closed database's files."""
     for name in (path.name, path.name + "-wal", path.name + "-shm", path.name + "-journal"):
         path.with_name(name).unlink(missing_ok=True)
+    shutil.rmtree(uploads_folder(path), ignore_errors=True)

@@ -459,7 +459,7 @@ class Storage(StoredIndexes):
         return await self._engine.write(partial(maintenance.purge, asked=revs))
 
     async def compact(self) -> None:
-        await maintenance.compact(self._engine)
+        await maintenance.compact(self._engine, self._location.path)
 
     async def check(self) -> list[str]:
         """What is wrong with the file, as sentences; an empty list when trees, digests, sequences and references agree.
