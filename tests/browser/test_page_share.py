@@ -99,6 +99,53 @@ async def _has(database: peerpouch.Database, doc_id: str) -> bool:
     return True
 
 
+async def test_both_ends_compress_what_they_replicate(
+    hub: peerpouch.Hub, hub_url: str, open_tab: Open, tmp_path: Path
+) -> None:
+    identity = peerpouch.Identity.ephemeral()
+    contacts = peerpouch.Contacts(memory=True)
+    page = await open_tab()
+    await page.run(SHARE, {"hub": hub_url, "name": "Packed"})
+    await page.run("await fill(kept.local, 'page', 500, 5)")
+    async with (
+        peerpouch.open(tmp_path / "packed.db") as packed,
+        peerpouch.Hub(hub_url, identity=identity, contacts=contacts, ice_servers=[], compression="on") as there,
+        (await _found(there, "Packed")).open() as remote,
+    ):
+        await packed.bulk_docs(documents("python", 500, 5))
+        await remote.info()
+        # As over a slow path.
+        await page.run(
+            """
+            kept.link = await until(async () => [...(await PeerPouch.hubs())].flatMap(
+              ({ pool }) => [...pool.connections.values()].map(({ link }) => link))[0]);
+            await until(() => kept.link.packing);
+            Object.defineProperty(kept.link.packing, 'isWorthIt', { get: () => true });
+            """
+        )
+        await peerpouch.sync(packed, remote)
+        assert await page.run("return leaves(kept.local)") == await leaves(packed)
+        stats = await remote.stats()
+        assert stats is not None and stats.extra["uncompressed"] > 3 * stats.extra["compressed"] > 0
+        taken, given = await page.run("return [kept.link.packing.taken, kept.link.packing.given]")
+        assert taken > 3 * given > 0
+        # The page opens what Python shares: its requests are compressed too.
+        await there.share_database(packed, name="Python's")
+        taken = await page.run(
+            """
+            const share = await watch(kept.hub, "Python's");
+            kept.db = new PouchDB(share.dbname);
+            await kept.db.info();
+            const before = kept.link.packing.taken;
+            await fill(kept.db, 'more', 500, 0);
+            return kept.link.packing.taken - before;
+            """
+        )
+        assert taken > 50_000
+        assert (await packed.get("more-499"))["n"] == 499
+    assert page.said == []
+
+
 async def test_replication_goes_on_after_the_tab_was_reloaded(
     hub: peerpouch.Hub, hub_url: str, open_tab: Open, origin: str, tmp_path: Path
 ) -> None:
