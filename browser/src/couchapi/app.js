@@ -17,8 +17,9 @@ import { bulkDocs, bulkGet, missingRevs, revsDiff } from './bulk.js';
 import { changes } from './changes.js';
 import * as documents from './documents.js';
 import * as listing from './listing.js';
-import { Request, refuse, roomForBodies } from './requests.js';
+import { Request, refuse } from './requests.js';
 import { errorResponse, jsonResponse } from './responses.js';
+import { Room } from './room.js';
 
 /** @typedef {(request: Request) => Promise<Response>} Handler */
 
@@ -119,26 +120,28 @@ async function respond(request) {
   return errorResponse(new PeerPouchError('method_not_allowed', `Only ${allow} allowed`), { allow });
 }
 
+/** What all visitors of all shares of a page have together. */
+const SHARED = new Room();
+
 /**
  * @param {any} db The page's PouchDB.
  * @param {{ access?: import('../access/access.js').Access | string | import('../access/access.js').AccessOptions,
  *   peer?: any,
- *   name?: string, clock?: import('../access/watching.js').Clock }} [options] `peer`: who visits, with its `key`, under
+ *   name?: string, clock?: import('../access/watching.js').Clock, room?: Room }} [options] `peer`: who visits, with its `key`, under
  *   which its checkpoints are kept, whatever its session. `name`: what it knows the database by.
  * @returns {{ handler: (request: import('./requests.js').RequestLike) => Promise<Response>, revoke: (reason?: string)
  *   => void }}
  * @throws {PeerPouchError} For a malformed access.
  */
-export function createApp(db, { access, peer, name = 'share', clock = systemClock } = {}) {
+export function createApp(db, { access, peer, name = 'share', clock = systemClock, room = SHARED } = {}) {
   const visitor = peer?.key instanceof Uint8Array ? `peer\0${toText(peer.key)}` : 'anonymous\0';
   const database = new GatedDatabase(db, Access.parse(access), { visitor, peer });
-  const room = roomForBodies();
   /** @param {import('./requests.js').RequestLike} raw */
   async function handler(raw) {
     /** @type {Request | null} */
     let request = null;
     try {
-      request = new Request(raw, database, { clock, name, room });
+      request = new Request(raw, database, { clock, name, room, visitor });
       const response = await respond(request);
       if (raw.method.toUpperCase() !== 'HEAD' || response.body === null) return response;
       await response.body.cancel();
@@ -146,7 +149,7 @@ export function createApp(db, { access, peer, name = 'share', clock = systemCloc
     } catch (error) {
       return errorResponse(error);
     } finally {
-      request?.release();
+      request?.held.release();
     }
   }
   return { handler, revoke: (reason) => database.revoke(reason) };

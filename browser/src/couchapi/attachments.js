@@ -1,6 +1,6 @@
 /** Handlers of one attachment: GET with ranges, PUT, DELETE. */
 
-import { gather, refuse } from './requests.js';
+import { blobOf, refuse } from './requests.js';
 import { created, documentId, isKnown, revision, write } from './documents.js';
 import { toPouch, unzipped } from './multipart.js';
 import { etag } from './responses.js';
@@ -90,9 +90,9 @@ export async function put(request) {
   request.database.require('write'); // not after everything was received
   const doc = await parent(request, id);
   const type = request.header('content-type') ?? 'application/octet-stream';
-  const body = new Blob(/** @type {BlobPart[]} */ (await gather(request.chunks({ decode: false }))));
+  const body = await blobOf(request.chunks({ decode: false }));
   const gzipped = request.header('content-encoding')?.trim().toLowerCase() === 'gzip';
-  const data = await toPouch(gzipped ? await unzipped(body) : body, type);
+  const data = await toPouch(gzipped ? await unzipped(body, request.held) : body, type);
   const entry = { content_type: type, data };
   return created(await write(request, { ...doc, _attachments: { ...doc._attachments, [values.attachment]: entry } }));
 }

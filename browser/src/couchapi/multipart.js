@@ -8,7 +8,7 @@
 import { isObject } from '../access/selector.js';
 import { PeerPouchError } from '../errors.js';
 import { inflated } from '../transport/exchange.js';
-import { MAX_BODY, MAX_JSON, gather, read, refuse } from './requests.js';
+import { MAX_BODY, MAX_JSON, blobOf, read, refuse } from './requests.js';
 
 /** Bytes of the head of a part; those of replicators have 200. */
 const MAX_HEAD = 16 * 1024;
@@ -107,7 +107,7 @@ export async function readRelated(request) {
     const part = await source.next();
     if (part.done) refuse('The multipart body has fewer parts than the document has attachments that follow.');
     else {
-      doc._attachments[name] = await attachment(name, entry, part.value, left);
+      doc._attachments[name] = await attachment(name, entry, part.value, left, request.held);
       const { data } = doc._attachments[name];
       left -= data.size ?? data.length;
     }
@@ -122,8 +122,9 @@ export async function readRelated(request) {
  * @param {Record<string, any>} entry
  * @param {{ head: string, blob: Blob }} part
  * @param {number} limit Bytes.
+ * @param {import('./room.js').Body} held
  */
-async function attachment(name, entry, { head, blob }, limit) {
+async function attachment(name, entry, { head, blob }, limit, held) {
   const file = /^content-disposition:[^\r\n]*filename="([^"\\%]*)"/im.exec(head)?.[1];
   // Parts go by their order. A file name, where there is one, must not contradict it.
   if (file !== undefined && file !== name)
@@ -134,15 +135,21 @@ async function attachment(name, entry, { head, blob }, limit) {
   }
   return {
     content_type: entry.content_type,
-    data: await toPouch(entry.encoding === 'gzip' ? await unzipped(blob, limit) : blob, entry.content_type),
+    data: await toPouch(entry.encoding === 'gzip' ? await unzipped(blob, held, limit) : blob, entry.content_type),
   };
 }
 
-/** PouchDB stores what the content is, not how it was encoded. @param {Blob} blob @param {number} [limit] Bytes. */
-export async function unzipped(blob, limit = MAX_BODY) {
+/**
+ * PouchDB stores what the content is, not how it was encoded.
+ *
+ * @param {Blob} blob
+ * @param {import('./room.js').Body} held
+ * @param {number} [limit] Bytes.
+ */
+export async function unzipped(blob, held, limit = MAX_BODY) {
   try {
     // A few bytes can inflate to anything: they count like those of a body that came as it is.
-    return new Blob(/** @type {BlobPart[]} */ (await gather(read(inflated(/** @type {any} */ (blob.stream())), limit))));
+    return await blobOf(read(inflated(/** @type {any} */ (blob.stream())), limit, held));
   } catch (error) {
     if (error instanceof PeerPouchError) throw error;
     return refuse('The attachment is not valid gzip.');

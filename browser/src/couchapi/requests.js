@@ -2,8 +2,8 @@
 
 import { PeerPouchError } from '../errors.js';
 import { inflated } from '../transport/exchange.js';
-import { Turns } from '../turns.js';
 import { isObject } from '../access/selector.js';
+import { Body, LARGE } from './room.js';
 
 /**
  * What brings a request here: a Fetch Request, or whatever looks like one.
@@ -20,23 +20,10 @@ import { isObject } from '../access/selector.js';
  * Bytes of a JSON body, decompressed: PouchDB sends attachments as base64 inside `_bulk_docs`, 100 documents of 1 MB
  * fit.
  */
-export const MAX_JSON = 128 * 1024 * 1024;
+export const MAX_JSON = LARGE;
 
 /** Bytes of a body with attachments, which a page must hold in memory until PouchDB has them. */
 export const MAX_BODY = 1024 * 1024 * 1024;
-
-/** Bytes of a JSON body that needs no place: 64 of them, which one connection can have, are 16 MiB. */
-const SMALL = 256 * 1024;
-
-/** Bytes of one that needs a medium place; a replicator's batch has 1 MiB. */
-const MEDIUM = 4 * 1024 * 1024;
-
-/**
- * The places of one visitor for larger bodies, which are held whole while they are handled: as many medium ones as a
- * replicator has batches under way, and one of any size. Who waits holds up nobody else, since what is not read gives
- * no credit to its sender. So a visitor makes a page hold 16 + 16 + 128 MiB, and not 64 times 128.
- */
-export const roomForBodies = () => ({ medium: new Turns(4), large: new Turns(1) });
 
 const MAX_QUERY = 64 * 1024;
 
@@ -126,7 +113,9 @@ export class Request {
   /**
    * @param {RequestLike} raw
    * @param {import('../access/gate.js').GatedDatabase} database
-   * @param {{ clock: import('../access/watching.js').Clock, name: string, room: ReturnType<typeof roomForBodies> }} context
+   * @param {{
+   *   clock: import('../access/watching.js').Clock, name: string, room: import('./room.js').Room, visitor: string,
+   * }} context
    */
   constructor(raw, database, context) {
     this.raw = raw;
@@ -151,20 +140,8 @@ export class Request {
       .map((pair) => pair.split(/=(.*)/s).slice(0, 2).map(decoded));
     this.params = new Params(new Map(pairs.map(([name, value = '']) => [name, value])));
     this.signal = raw.signal ?? new AbortController().signal;
-    /** Ends the request's hold on its places. @type {() => void} */
-    this.release = () => {};
-    /** @type {Promise<void>} */
-    this.handled = new Promise((resolve) => { this.release = resolve; });
-  }
-
-  /** Wait for a place, and keep it until the request was handled. @param {Turns} turns @returns {Promise<void>} */
-  place(turns) {
-    return new Promise((resolve) => {
-      void turns.take(() => {
-        resolve();
-        return this.handled;
-      });
-    });
+    /** What is held of the body; released when the request was handled. */
+    this.held = new Body(context.room, context.visitor, context.clock);
   }
 
   /** @param {string} name */
@@ -199,7 +176,7 @@ export class Request {
       refuse('Only gzip and identity content-encodings are supported', 'bad_content_type');
     const zipped = encoding === 'gzip' && decode;
     try {
-      yield* read(zipped ? inflated(/** @type {any} */ (body)) : body, limit);
+      yield* read(zipped ? inflated(/** @type {any} */ (body)) : body, limit, this.held);
     } catch (error) {
       // What decompressors throw differs.
       if (zipped && !(error instanceof PeerPouchError)) refuse('The body is not valid gzip.');
@@ -215,17 +192,7 @@ export class Request {
     ) {
       refuse('Content-Type must be application/json', 'bad_content_type');
     }
-    const { medium, large } = this.context.room;
-    const chunks = [];
-    let size = 0;
-    let places = 0;
-    for await (const chunk of this.chunks({ limit: MAX_JSON })) {
-      size += chunk.length;
-      if (size > SMALL && places === 0) places = await this.place(medium).then(() => 1);
-      if (size > MEDIUM && places === 1) places = await this.place(large).then(() => 2);
-      chunks.push(chunk);
-    }
-    const text = await new Blob(/** @type {BlobPart[]} */ (chunks)).text();
+    const text = await (await blobOf(this.chunks({ limit: MAX_JSON }))).text();
     if (text === '' && !required) return {};
     try {
       return JSON.parse(text);
@@ -242,16 +209,23 @@ export class Request {
 }
 
 
-/** @param {ReadableStream<Uint8Array>} body @param {number} limit */
-export async function* read(body, limit) {
+/**
+ * What a stream gives, while there is room for it.
+ *
+ * @param {ReadableStream<Uint8Array>} body
+ * @param {number} limit
+ * @param {Body} held
+ */
+export async function* read(body, limit, held) {
   const reader = body.getReader();
   let size = 0;
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await held.wait(reader.read());
       if (done) return;
       size += value.length;
       if (size > limit) refuse(`The request's body is larger than the limit of ${limit} bytes.`, 'too_large');
+      await held.grow(value.length);
       yield value;
     }
   } finally {
@@ -259,9 +233,23 @@ export async function* read(body, limit) {
   }
 }
 
-/** @template T @param {AsyncIterable<T>} source @returns {Promise<T[]>} */
-export async function gather(source) {
-  const items = [];
-  for await (const item of source) items.push(item);
-  return items;
+/** Bytes that are gathered before they are made a Blob, which a browser may keep elsewhere than in the page's memory. */
+const GATHERED = 4 * 1024 * 1024;
+
+/** @param {AsyncIterable<Uint8Array>} source */
+export async function blobOf(source) {
+  /** @type {BlobPart[]} */
+  let blobs = [];
+  /** @type {BlobPart[]} */
+  let chunks = [];
+  let size = 0;
+  for await (const chunk of source) {
+    chunks.push(/** @type {BlobPart} */ (chunk));
+    size += chunk.length;
+    if (size < GATHERED) continue;
+    blobs.push(new Blob(chunks));
+    chunks = [];
+    size = 0;
+  }
+  return new Blob([...blobs, ...chunks]);
 }

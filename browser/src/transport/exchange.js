@@ -204,6 +204,16 @@ class Call extends StreamEnd {
 }
 
 /**
+ * What is done when a response was thrown away unread, which then gives its stream and its bytes back. Nothing that lives
+ * on refers to the body, but while more of it may be taken ahead.
+ *
+ * @type {FinalizationRegistry<Call>}
+ */
+const unread = new FinalizationRegistry((call) => {
+  if (call.link.ends.get(call.stream) === call) call.abandon(null);
+});
+
+/**
  * @param {Call} call
  * @param {string} method
  * @param {import('../wire/frames.js').ResponseHead} head
@@ -212,6 +222,7 @@ class Call extends StreamEnd {
 function responseOf(call, method, head, inflate) {
   const headers = new Headers(head.headers.map(([name, value]) => /** @type {[string, string]} */ ([name, value])));
   const body = bodyStream(call, { ahead: AHEAD, cancel: (reason) => call.abandon(reason) });
+  unread.register(body, call);
   // Its end is taken though nobody reads it.
   if (method === 'HEAD' || NO_BODY.has(head.status)) return new Response(null, { status: head.status, headers });
   if (!inflate || headers.get('content-encoding') !== 'gzip') return new Response(body, { status: head.status, headers });

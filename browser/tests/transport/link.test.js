@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { gzipSync } from 'node:zlib';
 
 import { PeerPouchError } from '../../src/errors.js';
@@ -10,6 +12,7 @@ import { WebRTC } from '../../src/transport/webrtc.js';
 import { limits } from '../../src/wire/limits.js';
 import { FakeClock, settle, until } from '../fake-clock.js';
 import { FakePeerConnection } from '../fake-rtc.js';
+import { mutant } from '../mutant.js';
 
 const echo = async (request) => {
   const body = request.body ? await new Response(request.body).text() : null;
@@ -21,8 +24,8 @@ afterEach(() => {
   FakePeerConnection.blocked = FakePeerConnection.tardy = false;
 });
 
-async function pair({ left = echo, right = echo, clock = systemClock, bounds } = {}) {
-  const transport = new WebRTC({ RTCPeerConnection: FakePeerConnection, clock, limits: bounds });
+async function pair({ left = echo, right = echo, clock = systemClock, bounds, Transport = WebRTC } = {}) {
+  const transport = new Transport({ RTCPeerConnection: FakePeerConnection, clock, limits: bounds });
   const offered = await transport.offer(left);
   const answered = await transport.answer(offered.sdp, right);
   const links = Promise.all([offered.connect({ sdp: answered.sdp, timeout: 5000 }), answered.connect({ timeout: 5000 })]);
@@ -141,6 +144,41 @@ test('a small body that nobody reads does not occupy its stream', async () => {
   const [left] = await pair({ right: () => new Response('no', { status: 404 }) });
   for (let count = 0; count < 300; count += 1) assert.equal((await left.fetch('/')).status, 404);
   await until(() => left.ends.size === 0 && left.connection.lingering.size === 0);
+});
+
+/** Throws large responses away unread, and lets the garbage be collected. */
+async function forget(link) {
+  for (let count = 0; count < 100; count += 1) assert.equal((await link.fetch(`/${count}`)).status, 200);
+}
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc');
+
+test('a large body that is thrown away unread gives its stream back', async () => {
+  const noise = Buffer.concat(Array.from({ length: 16 }, () => crypto.getRandomValues(new Uint8Array(65_000))));
+  for (const [body, headers] of [[noise, {}], [gzipSync(noise), { 'content-encoding': 'gzip' }]]) {
+    const [left] = await pair({ right: () => new Response(body, { headers }) });
+    const collecting = setInterval(collect, 20);
+    try {
+      await forget(left);
+      await until(() => left.ends.size === 0 && left.connection.lingering.size === 0);
+    } finally {
+      clearInterval(collecting);
+    }
+  }
+});
+
+test('twin: else no more requests can be made', async (t) => {
+  const load = mutant(t, { 'transport/exchange.js': [['unread.register(body, call);', '']] });
+  const { WebRTC: Mutant } = await load('transport/webrtc.js');
+  const [left] = await pair({ right: () => new Response(new Uint8Array(1_000_000)), Transport: Mutant });
+  let done = false;
+  void forget(left).then(() => { done = true; }, () => {});
+  await until(() => left.ends.size >= 64);
+  for (let count = 0; count < 20; count += 1) {
+    collect();
+    await settle();
+  }
+  assert.equal(done, false);
 });
 
 test('a response without a body ends by itself', async () => {
