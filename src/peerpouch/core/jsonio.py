@@ -27,8 +27,8 @@ _LONG_INTEGER = re.compile(rb"(?:^|[:\[,\s])-?\d{19}")
 # A search for a run of equal bytes costs a fraction of what the pattern does, and mostly finds that there is none.
 _DIGITS_TO_ZERO = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
 _RUN = b"0" * 19
-_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
-_CANONICAL = _OPTIONS | orjson.OPT_SORT_KEYS
+OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+CANONICAL_OPTIONS = OPTIONS | orjson.OPT_SORT_KEYS
 # What orjson writes for a float that canonical JSON writes otherwise: "1.0", "1e16", "1e-7".
 _OTHER_FLOAT = re.compile(rb"[0-9](?:\.0|[eE][+-]?[0-9]+)(?:[,}\]]|\Z)")
 # Three searches in what is left of a text without most letters, after which nearly none is left for the pattern.
@@ -59,7 +59,7 @@ def dumps(value: Any) -> bytes:
 def encode(value: Any) -> tuple[bytes, bool]:
     """:func:`dumps`, and whether only :func:`loads` reads it back exactly, and not orjson by itself."""
     try:
-        data = orjson.dumps(value, option=_OPTIONS)
+        data = orjson.dumps(value, option=OPTIONS)
     except TypeError:
         check(value)
         return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(), True
@@ -84,7 +84,7 @@ def canonical(value: Any, *, checked: bool = False) -> bytes:
         InvalidDocument: for a value that JSON can't carry.
     """
     try:
-        data = orjson.dumps(value, option=_CANONICAL)
+        data = orjson.dumps(value, option=CANONICAL_OPTIONS)
     except TypeError:
         check(value)
         return _canonical_slowly(value)
@@ -235,6 +235,6 @@ def dumps_trusted(value: Any) -> bytes:
     Listings are written with it: looking for a nan behind every ``null`` would cost more than all the rest.
     """
     try:
-        return orjson.dumps(value, option=_OPTIONS)
+        return orjson.dumps(value, option=OPTIONS)
     except TypeError:
         return dumps(value)

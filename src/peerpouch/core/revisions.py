@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from peerpouch.core import jsonio
@@ -38,6 +38,8 @@ Rev = tuple[int, str]
 _REVISION = re.compile(r"([1-9][0-9]{0,15})-([!#-+\--\[\]-~]{1,255})")
 _HASH = re.compile(r"[!#-+\--\[\]-~]{1,255}")
 _MAX_GENERATION = 2**53 - 1
+# What comes before the body of a first revision that is no deletion.
+_FIRST = b"\n0\n"
 
 
 def parse(text: Any) -> Rev:
@@ -115,7 +117,7 @@ def new_revision(
         attachments: By name; ``content_type`` and ``digest`` count.
     """
     if parent is None:
-        head, number = b"\n1\n" if deleted else b"\n0\n", 1
+        head, number = b"\n1\n" if deleted else _FIRST, 1
     else:
         head, number = f"{parent}\n{int(deleted)}\n".encode(), generation(parent) + 1
     digest = hashlib.sha256(head + body)
@@ -123,6 +125,15 @@ def new_revision(
         listed = [[name, item["content_type"], item["digest"]] for name, item in sorted(attachments.items())]
         digest.update(b"\n" + jsonio.canonical(listed))
     return f"{number}-{digest.hexdigest()[:32]}"
+
+
+def new_revisions(parents: Sequence[str | None], bodies: Sequence[bytes]) -> list[str]:
+    """:func:`new_revision` of many edits that are no deletions and have no attachments."""
+    sha256 = hashlib.sha256
+    return [
+        f"1-{sha256(_FIRST + body).hexdigest()[:32]}" if parent is None else new_revision(parent, False, body)
+        for parent, body in zip(parents, bodies, strict=True)
+    ]
 
 
 def _excerpt(value: Any) -> str:

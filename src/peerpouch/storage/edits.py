@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from peerpouch.core import jsonio, revisions
@@ -14,7 +14,6 @@ from peerpouch.errors import (
     DocumentTooLarge,
     InvalidDocument,
     InvalidDocumentId,
-    PeerPouchError,
 )
 from peerpouch.storage.schema import ATTACHMENTS, DELETED, EXACT
 
@@ -108,14 +107,6 @@ class LocalEdit:
     body: bytes
 
 
-@dataclass(slots=True)
-class Batch:
-    """What ``bulk_docs`` was given, in order; refused documents are errors in their place."""
-
-    edits: list[Edit | LocalEdit | PeerPouchError] = field(default_factory=list)
-    ids: list[str] = field(default_factory=list)
-
-
 class IdMaker:
     """Ids for documents that come without one: a random part of this process, and a part that grows.
 
@@ -195,7 +186,7 @@ def prepare(
     body.pop("_id", None)
     body.pop("_attachments", None)
     parent = body.pop("_rev", None)
-    history = None if new_edits else body.pop("_revisions", None)
+    given = None if new_edits else body.pop("_revisions", None)
     flags = 0
     encoded, exact = jsonio.encode(body)
     # Names are looked at one by one only where one may begin with "_": to search the text costs a third of it.
@@ -216,7 +207,7 @@ def prepare(
     if attachments:
         flags |= ATTACHMENTS
     if not new_edits:
-        generation, hashes = _history(history, parent)
+        generation, hashes = history(given, parent)
         rev = f"{generation}-{hashes[0]}"
         ancestor = f"{generation - 1}-{hashes[1]}" if len(hashes) > 1 else None
         return Edit(doc_id, ancestor, rev, flags, encoded, hashes, None, attachments)
@@ -246,14 +237,18 @@ def _special_fields(doc: dict[str, Any], body: dict[str, Any]) -> int:
     return flags
 
 
-def _history(history: Any, rev: Any) -> tuple[int, list[str]]:
-    """The generation of a revision that is written with its history, and the hashes of its path, newest first."""
-    if history is None:
+def history(given: Any, rev: Any) -> tuple[int, list[str]]:
+    """The generation of a revision that is written with its history, and the hashes of its path, newest first.
+
+    Raises:
+        BadRequest
+    """
+    if given is None:
         if rev is None:
             raise BadRequest("With new_edits=false a document needs its _rev.")
         generation, item = revisions.parse(rev)
         return generation, [item]
-    generation, hashes = revisions.check_history(history)
+    generation, hashes = revisions.check_history(given)
     hashes = hashes.copy()  # the document stays the caller's, who may change it while this is written
     if rev is not None and rev != f"{generation}-{hashes[0]}":
         revisions.parse(rev)

@@ -16,12 +16,11 @@ import apsw
 from peerpouch.core import jsonio, revisions
 from peerpouch.errors import BadRequest, DatabaseExists
 from peerpouch.ports import Document
-from peerpouch.storage import contents, indexes
+from peerpouch.storage import contents, indexes, linking
 from peerpouch.storage.connections import fetch, fetch_one
 from peerpouch.storage.engine import Engine
 from peerpouch.storage.rows import StoredDocument
 from peerpouch.storage.schema import ATTACHMENTS, BRANCHED, LEAF, SEQ_SPAN_BITS
-from peerpouch.storage.writing import drop_attachments
 
 # Bodies or pages handled in one transaction of a compaction: a few milliseconds each, so that writers wait no longer
 # than for each other.
@@ -89,7 +88,7 @@ def _purge_leaves(connection: apsw.Connection, stored: StoredDocument, gone: set
         _put_back(connection, stored)
     for rev in dead:
         connection.execute("DELETE FROM revs WHERE key = ? AND rev = ?", (key, rev))
-        drop_attachments(connection, key, rev)
+        linking.drop(connection, key, rev)
 
 
 def _put_back(connection: apsw.Connection, stored: StoredDocument) -> None:
@@ -163,7 +162,7 @@ def _drop_bodies(connection: apsw.Connection, after: tuple[int, str]) -> tuple[i
     connection.executemany("DELETE FROM revs WHERE key = ? AND rev = ?", [row[:2] for row in gone])
     for key, rev, flags in gone:
         if flags & ATTACHMENTS:
-            drop_attachments(connection, key, rev)
+            linking.drop(connection, key, rev)
     return None if len(rows) < _STEP_BODIES else (rows[-1][0], rows[-1][1])
 
 

@@ -21,6 +21,9 @@ from peerpouch.storage.schema import ATTACHMENTS, BRANCHED, DELETED, EXACT
 Row = tuple[int, str, int, str, int, bytes, str | None]
 """``seq, id, key, rev, flags, body, ancestry`` of ``docs``."""
 
+Head = tuple[int, str, int, str, int, str | None]
+"""``seq, id, key, rev, flags, ancestry`` of ``docs``: what a write has to know of the document that it is about."""
+
 BY_ID = "SELECT seq, id, key, rev, flags, body, ancestry FROM docs WHERE id = ?"
 _ATTACHMENTS_OF = (
     "SELECT name, content_type, digest, revpos, length, encoding, encoded_length, content FROM attachments "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -28,11 +29,21 @@ from peerpouch.ports import (
     RevsDiff,
     Seq,
     StandingGuard,
-    WriteFailure,
     WriteResult,
     acting_principal,
 )
-from peerpouch.storage import checking, edits, feeding, judging, listing, maintenance, reading, uploads, writing
+from peerpouch.storage import (
+    batches,
+    checking,
+    edits,
+    feeding,
+    judging,
+    listing,
+    maintenance,
+    reading,
+    uploads,
+    writing,
+)
 from peerpouch.storage.connections import Durability, Location, fetch_one, locate
 from peerpouch.storage.engine import Engine
 from peerpouch.storage.feed import FeedOptions, format_seq
@@ -56,7 +67,9 @@ class Storage(StoredIndexes):
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._location = location
-        self._auto_compaction = auto_compaction
+        self._plain_options = {
+            new_edits: writing.WriteOptions(new_edits, keep_bodies=not auto_compaction) for new_edits in (True, False)
+        }
         self._max_document_size = max_document_size
         self._runner = runner
         self._make_id = edits.IdMaker()
@@ -378,12 +391,15 @@ class Storage(StoredIndexes):
         self._engine.check_open()
         guarding = self._standing_guard()
         judged = None if guarding is None else judging.standing(guarding, self._design)
-        options = writing.WriteOptions(new_edits, guard, not self._auto_compaction, judged)
+        options = self._plain_options[new_edits]
+        if guard is not None or judged is not None:
+            options = replace(options, guard=guard, standing=judged)
+        prepare = partial(batches.prepare, docs, new_edits, self._make_id, self._max_document_size)
         if not any("_attachments" in doc for doc in docs if type(doc) is dict):
             if len(docs) <= _ENCODE_HERE:
-                prepared = self._prepare(docs, new_edits, {})
+                prepared = prepare({})
             else:
-                prepared = await self._loop.run_in_executor(None, self._prepare, docs, new_edits, {})
+                prepared = await self._loop.run_in_executor(None, prepare, {})
             return await self._engine.write(writing.WriteJob(prepared, options))
         intake = uploads.Intake(self._engine, kept_as_received=not new_edits)
         try:
@@ -394,36 +410,9 @@ class Storage(StoredIndexes):
                         taken[n] = await intake.take(doc.get("_id"), doc["_attachments"])
                     except (BadRequest, InvalidDocument) as error:
                         taken[n] = error
-            prepared = self._prepare(docs, new_edits, taken)
-            return await self._engine.write(writing.WriteJob(prepared, options))
+            return await self._engine.write(writing.WriteJob(prepare(taken), options))
         finally:
             await intake.discard()
-
-    def _prepare(
-        self,
-        docs: Sequence[Document],
-        new_edits: bool,
-        taken: Mapping[int, dict[str, edits.AttachmentEdit] | PeerPouchError],
-    ) -> list[edits.Edit | edits.LocalEdit | WriteFailure]:
-        prepared: list[edits.Edit | edits.LocalEdit | WriteFailure] = []
-        make_id, max_size = self._make_id, self._max_document_size
-        for n, doc in enumerate(docs):
-            try:
-                attachments = taken.get(n) if taken else None
-                if isinstance(attachments, PeerPouchError):
-                    raise attachments
-                prepared.append(edits.prepare(doc, new_edits, make_id, attachments, max_size))
-            except PeerPouchError as error:
-                given = doc if type(doc) is dict else {}
-                doc_id, rev = given.get("_id"), given.get("_rev")
-                prepared.append(
-                    WriteFailure(
-                        doc_id if type(doc_id) is str else "",
-                        error,
-                        rev if type(rev) is str and not new_edits else None,
-                    )
-                )
-        return prepared
 
     # -- attachments
 

@@ -1,50 +1,58 @@
 """The write transaction of ``bulk_docs``.
 
-A batch is written in rounds of documents with different ids (nearly always one), so that a round can look up all
-rows at once, and insert all new documents with few statements. The number of statements matters twice: each costs
+A batch of documents that are all plain and new goes into the file as the columns that it is. Any other is written in
+rounds of documents with different ids (nearly always one), so that a round can look up all rows at once, and insert
+all new documents with few statements. The number of statements matters twice: each costs
 time of its own, and each gives up and takes back the interpreter's lock, for which a busy event loop makes it wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import apsw
 
 from peerpouch.core import jsonio, revisions
 from peerpouch.core.revtree import Leaf, RevTree, extend_line, is_line
-from peerpouch.errors import Conflict, CorruptDatabase, MissingStub, PeerPouchError
-from peerpouch.ports import Document, Guard, Proposal, WriteFailure, WriteResult, Written
-from peerpouch.storage import contents
+from peerpouch.errors import Conflict, CorruptDatabase, PeerPouchError
+from peerpouch.ports import Guard, WriteFailure, WriteResult, Written
+from peerpouch.storage import batches, judging, linking
+from peerpouch.storage.batches import Plain, Prepared, Single
 from peerpouch.storage.connections import any_between, fetch, fetch_one, gather, placeholders
-from peerpouch.storage.edits import Edit, LocalEdit, NewAttachment
+from peerpouch.storage.edits import Edit, LocalEdit
 from peerpouch.storage.engine import Mergeable
-from peerpouch.storage.judging import MakeGuard, both
-from peerpouch.storage.rows import StoredDocument, read_json
+from peerpouch.storage.rows import Head, read_json
 from peerpouch.storage.schema import BRANCHED, DELETED, EXACT, LEAF, SEQ_SPAN_BITS
 
-_COLUMNS = "seq, id, key, rev, flags, body, ancestry"
-_INSERT = f"INSERT INTO docs ({_COLUMNS}) VALUES $ROWS"
-_UPDATE = (
-    "WITH new (seq, rev, flags, body, ancestry, old) AS (VALUES $ROWS) UPDATE docs SET seq = new.seq, rev = new.rev, "
-    "flags = new.flags, body = new.body, ancestry = new.ancestry FROM new WHERE docs.seq = new.old"
-)
-# Rows in one statement.
+# Rows in one statement. The binding keeps no statement longer than 16 KiB prepared.
 _PORTIONS = (500, 50, 8, 1)
+
+
+def _sized(statement: str, marks: str) -> dict[int, str]:
+    """A statement for each size of a portion, the largest first."""
+    return {size: statement.replace("$ROWS", ",".join([marks] * size)) for size in _PORTIONS}
+
+
+_WIDTH = 7
+_INSERT = _sized("INSERT INTO docs (seq, id, key, rev, flags, body, ancestry) VALUES $ROWS", "(?,?,?,?,?,?,?)")
+_UPDATE = _sized(
+    "WITH new (seq, rev, flags, body, ancestry, old) AS (VALUES $ROWS) UPDATE docs SET seq = new.seq, rev = new.rev, "
+    "flags = new.flags, body = new.body, ancestry = new.ancestry FROM new WHERE docs.seq = new.old",
+    "(?,?,?,?,?,?)",
+)
+_DEMOTE = {
+    flag: _sized(
+        "INSERT OR REPLACE INTO revs (key, rev, flags, body) "
+        f"SELECT key, rev, flags & ~{BRANCHED} | {flag}, body FROM docs WHERE seq IN ($ROWS)",
+        "?",
+    )
+    for flag in (0, LEAF)
+}
 # Sizes of the list in "id IN (…)".
 _LOOKUP_SIZES = (1, 8, 64, 512)
-
-Head = tuple[int, str, int, str, int, str | None]
-"""``seq, id, key, rev, flags, ancestry`` of ``docs``."""
-
-
-def _demote_statement(flag: int) -> str:
-    return (
-        "INSERT OR REPLACE INTO revs (key, rev, flags, body) "
-        f"SELECT key, rev, flags & ~{BRANCHED} | {flag}, body FROM docs WHERE seq IN ($ROWS)"
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +69,12 @@ class WriteOptions:
     new_edits: bool = True
     guard: Guard | None = None
     keep_bodies: bool = True
-    standing: MakeGuard | None = None
+    standing: judging.MakeGuard | None = None
 
 
-def write_batch(
-    connection: apsw.Connection, edits: Sequence[Edit | LocalEdit | WriteFailure], options: WriteOptions
-) -> list[WriteResult]:
+def write_batch(connection: apsw.Connection, batch: Prepared, options: WriteOptions) -> list[WriteResult]:
     """Write documents inside the transaction that is open; one result each, in order."""
-    return _BatchWriter(connection, options).run(edits)
+    return _BatchWriter(connection, options).run(batch)
 
 
 class WriteJob(Mergeable):
@@ -78,12 +84,12 @@ class WriteJob(Mergeable):
     wrote, since a writer takes the documents of one id in their order.
     """
 
-    def __init__(self, edits: Sequence[Edit | LocalEdit | WriteFailure], options: WriteOptions) -> None:
-        self._edits = edits
+    def __init__(self, batch: Prepared, options: WriteOptions) -> None:
+        self._batch = batch
         self._options = options
 
     def __call__(self, connection: apsw.Connection) -> list[WriteResult]:
-        return write_batch(connection, self._edits, self._options)
+        return write_batch(connection, self._batch, self._options)
 
     def merges_with(self, other: Mergeable) -> bool:
         # A guard may look at the database, so it judges its own documents when those before are written.
@@ -91,16 +97,16 @@ class WriteJob(Mergeable):
             isinstance(other, WriteJob)
             and self._options.guard is None
             and self._options.standing is None
-            and self._options == other._options
+            and (self._options is other._options or self._options == other._options)
         )
 
     def together(self, connection: apsw.Connection, jobs: Sequence[WriteJob]) -> list[list[WriteResult]]:
-        results = write_batch(connection, [edit for job in jobs for edit in job._edits], self._options)
+        results = write_batch(connection, batches.joined([job._batch for job in jobs]), self._options)
         found: list[list[WriteResult]] = []
         at = 0
         for job in jobs:
-            found.append(results[at : at + len(job._edits)])
-            at += len(job._edits)
+            found.append(results[at : at + len(job._batch)])
+            at += len(job._batch)
         return found
 
 
@@ -108,7 +114,7 @@ class _BatchWriter:
     def __init__(self, connection: apsw.Connection, options: WriteOptions) -> None:
         self.connection = connection
         self.options = options
-        self.guard = both(options.guard, None if options.standing is None else options.standing(connection))
+        self.guard = judging.both(options.guard, None if options.standing is None else options.standing(connection))
         state = fetch_one(
             connection, "SELECT update_seq, (SELECT value FROM meta WHERE name = 'revs_limit') FROM state"
         )
@@ -125,7 +131,36 @@ class _BatchWriter:
         self.demoted: list[tuple[int, int]] = []
         self.dropped: list[tuple[int, str]] = []
 
-    def run(self, edits: Sequence[Edit | LocalEdit | WriteFailure]) -> list[WriteResult]:
+    def run(self, batch: Prepared) -> list[WriteResult]:
+        if isinstance(batch, Plain) and self.guard is None and self._are_new(batch):
+            self._append(batch)
+            results: list[Any] = batch.written()
+        else:
+            results = self._singly(batches.singles(batch))
+        self._write_state()
+        return results
+
+    def _are_new(self, batch: Plain) -> bool:
+        ids = set(batch.ids)
+        return batch.parents is None and len(ids) == len(batch) and not self._heads(ids)
+
+    def _append(self, batch: Plain) -> None:
+        """Write documents that are all new."""
+        seqs = range(self.seq + 1, self.seq + 1 + len(batch))
+        ancestries: list[str | None] | None = None
+        if batch.histories is not None:
+            ancestries = [
+                ",".join(hashes[1 : self.revs_limit]) or None if len(hashes) > 1 else None for hashes in batch.histories
+            ]
+        width, zeros, none = _WIDTH, [0] * len(batch), [None] * len(batch)
+        values: list[Any] = [None] * (width * len(batch))
+        for n, column in enumerate((seqs, batch.ids, seqs, batch.revs, zeros, batch.bodies, ancestries or none)):
+            values[n::width] = column
+        self._portions(_INSERT, width, values)
+        self.seq += len(batch)
+        self.docs += len(batch)
+
+    def _singly(self, edits: Sequence[Single]) -> list[Any]:
         results: list[Any] = [None] * len(edits)
         waiting: list[tuple[int, Edit]] = []
         for index, edit in enumerate(edits):
@@ -137,7 +172,6 @@ class _BatchWriter:
                 results[index] = edit
         while waiting:
             waiting = self._round(waiting, results)
-        self._write_state()
         return results
 
     def _round(self, waiting: list[tuple[int, Edit]], results: list[Any]) -> list[tuple[int, Edit]]:
@@ -205,10 +239,10 @@ class _BatchWriter:
             self._judge_parent(edit, head)
         elif head is not None and self._is_known(edit, head):
             return edit.rev or ""
-        self._settle_attachments(edit, head)
+        linking.settle(self.connection, edit, head)
         assert edit.rev is not None
         if self.guard is not None:
-            self.guard(self._proposal(edit, head, extends))
+            self.guard(judging.proposal(self.connection, edit, head, extends))
         if head is None:
             key = self._insert(edit)
         else:
@@ -218,7 +252,7 @@ class _BatchWriter:
             else:
                 self._branch(edit, head)
         if edit.attachments:
-            self._link_attachments(edit, key)
+            linking.link(self.connection, edit, key)
         return edit.rev
 
     def _judge_parent(self, edit: Edit, head: Head | None) -> None:
@@ -348,117 +382,6 @@ class _BatchWriter:
         flags, body = rows[0]
         return flags, body
 
-    # -- attachments
-
-    def _settle_attachments(self, edit: Edit, head: Head | None) -> None:
-        """Find the content of stubs, and with it the digests that a new revision's id is made of."""
-        if not edit.attachments:
-            return
-        for name, item in edit.attachments.items():
-            if not isinstance(item, NewAttachment):
-                edit.attachments[name] = self._resolve(edit, head, name, item.digest, item.revpos)
-        if edit.rev is None:
-            assert edit.canonical is not None
-            listed = {
-                name: {"content_type": item.content_type, "digest": item.digest}
-                for name, item in edit.attachments.items()
-                if isinstance(item, NewAttachment)
-            }
-            edit.rev = revisions.new_revision(edit.parent, edit.deleted, edit.canonical, listed)
-
-    def _resolve(
-        self, edit: Edit, head: Head | None, name: str, digest: str | None, revpos: int | None
-    ) -> NewAttachment:
-        missing = MissingStub(f"Document {edit.id!r} has no attachment {name!r} that the stub could stand for.")
-        if head is None:
-            raise missing
-        # The parent's own comes first, then the newest; always of this very document.
-        row = fetch_one(
-            self.connection,
-            "SELECT a.content, a.content_type, a.digest, a.revpos, a.length, a.encoding, a.encoded_length, c.sha256 "
-            "FROM attachments a JOIN contents c USING (content) "
-            "WHERE a.key = ?1 AND a.name = ?2 AND (?3 IS NULL OR a.digest = ?3) AND (?6 IS NULL OR a.revpos = ?6) "
-            "ORDER BY a.rev = ?4 DESC, a.rev = ?5 DESC, a.revpos DESC LIMIT 1",
-            # An edit of a document says of what is kept where it came from; a copy of one may come from elsewhere.
-            (head[2], name, digest, edit.parent, head[3], revpos if edit.rev is None else None),
-        )
-        if row is None:
-            raise missing
-        content, content_type, digest, known_revpos, length, encoding, encoded, sha256 = row
-        return NewAttachment(
-            content_type, None, content, sha256, digest, length,
-            length if encoded is None else encoded, encoding, known_revpos if revpos is None else revpos,
-        )  # fmt: skip
-
-    def _link_attachments(self, edit: Edit, key: int) -> None:
-        assert edit.attachments is not None and edit.rev is not None
-        generation = revisions.generation(edit.rev)
-        for name, item in edit.attachments.items():
-            assert isinstance(item, NewAttachment)
-            if item.data is not None:
-                content = contents.add(self.connection, item.data, item.sha256)
-            else:
-                assert item.content is not None
-                content = contents.finish(self.connection, item.content, item.sha256, item.stored)
-            self.connection.execute(
-                "INSERT OR REPLACE INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    key, edit.rev, name, content, item.content_type, item.digest,
-                    generation if item.revpos is None else item.revpos, item.length, item.encoding,
-                    None if item.encoding is None else item.stored,
-                ),
-            )  # fmt: skip
-
-    # -- the guard
-
-    def _proposal(self, edit: Edit, head: Head | None, extends: bool) -> Proposal:
-        assert edit.rev is not None
-        new: Document = {"_id": edit.id, "_rev": edit.rev}
-        if edit.deleted:
-            new["_deleted"] = True
-        new["_revisions"] = self._history(edit, head)
-        new.update(read_json(edit.body, edit.flags))
-        if edit.attachments:
-            generation = revisions.generation(edit.rev)
-            new["_attachments"] = {
-                name: {
-                    "content_type": item.content_type,
-                    "revpos": generation if item.revpos is None else item.revpos,
-                    "digest": item.digest,
-                    "length": item.length,
-                    "stub": True,
-                }
-                for name, item in edit.attachments.items()
-                if isinstance(item, NewAttachment)
-            }
-
-        def leaves() -> list[Document]:
-            # A round has each id once, so a document that had no row when it began has none yet.
-            stored = None if head is None else StoredDocument.find(self.connection, edit.id)
-            if stored is None:
-                return []
-            return [doc for rev in stored.leaf_revs() if (doc := stored.read(rev)) is not None]
-
-        def before() -> Document | None:
-            stored = StoredDocument.find(self.connection, edit.id) if head is not None and extends else None
-            if stored is None:
-                return None
-            start, ids = new["_revisions"]["start"], new["_revisions"]["ids"]
-            ancestors = (stored.read(f"{start - n}-{ids[n]}") for n in range(1, len(ids)))
-            return next((doc for doc in ancestors if doc is not None), None)
-
-        return Proposal(new, leaves, edit.parent, before)
-
-    def _history(self, edit: Edit, head: Head | None) -> dict[str, Any]:
-        assert edit.rev is not None
-        if edit.hashes is not None:
-            return {"start": revisions.generation(edit.rev), "ids": edit.hashes.copy()}
-        path = [revisions.split(edit.rev)]
-        if head is not None and edit.parent is not None:
-            tree = RevTree.load(revisions.split(head[3]), bool(head[4] & DELETED), head[5])
-            path += tree.path(revisions.split(edit.parent))
-        return revisions.format_history(path)
-
     # -- _local documents
 
     def _local(self, edit: LocalEdit) -> WriteResult:
@@ -480,23 +403,22 @@ class _BatchWriter:
         for flag in (0, LEAF):
             # In the order of the table, so that neighbours are read and written together.
             seqs = sorted(seq for leaf, seq in self.demoted if leaf == flag)
-            self._portions(_demote_statement(flag), "?", [(seq,) for seq in seqs])
+            self._portions(_DEMOTE[flag], 1, seqs)
         for key, rev in self.dropped:
             self.connection.execute("DELETE FROM revs WHERE key = ? AND rev = ?", (key, rev))
-            drop_attachments(self.connection, key, rev)
+            linking.drop(self.connection, key, rev)
         self.updates.sort(key=lambda row: row[-1])
-        self._portions(_UPDATE, "(?, ?, ?, ?, ?, ?)", self.updates)
-        self._portions(_INSERT, "(?, ?, ?, ?, ?, ?, ?)", self.inserts)
+        self._portions(_UPDATE, 6, list(chain.from_iterable(self.updates)))
+        self._portions(_INSERT, _WIDTH, list(chain.from_iterable(self.inserts)))
         self.demoted, self.dropped, self.updates, self.inserts = [], [], [], []
 
-    def _portions(self, statement: str, marks: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _portions(self, statements: Mapping[int, str], width: int, values: Sequence[Any]) -> None:
         """Run a statement that takes many rows at once, in few sizes, so that few statements are prepared and kept."""
         position = 0
-        for size in _PORTIONS:
-            while len(rows) - position >= size:
-                part = rows[position : position + size]
-                sql = statement.replace("$ROWS", ", ".join([marks] * size))
-                self.connection.execute(sql, [value for row in part for value in row])
+        for rows, sql in statements.items():
+            size = rows * width
+            while len(values) - position >= size:
+                self.connection.execute(sql, values[position : position + size])
                 position += size
 
     def _write_state(self) -> None:
@@ -516,13 +438,3 @@ class _BatchWriter:
             "UPDATE state SET update_seq = ?, doc_count = doc_count + ?, del_count = del_count + ?",
             (self.seq, self.docs, self.deletions),
         )
-
-
-def drop_attachments(connection: apsw.Connection, key: int, rev: str) -> None:
-    """Forget the attachments of a revision whose body goes, and the contents that nothing refers to then."""
-    orphans = fetch(connection, "DELETE FROM attachments WHERE key = ? AND rev = ? RETURNING content", (key, rev))
-    for (content,) in orphans:
-        if not fetch(connection, "SELECT 1 FROM attachments WHERE content = ? LIMIT 1", (content,)):
-            row = fetch_one(connection, "SELECT length FROM contents WHERE content = ?", (content,))
-            if row is not None and row[0] <= contents.AT_ONCE * contents.CHUNK:
-                contents.remove(connection, content)
