@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,14 +97,33 @@ class Fetcher:
         async for ready in self._complete(with_attachments, wanted if use_stubs else {}):
             yield ready
 
+    async def small(self, revs: dict[str, list[str]], most: int) -> Portion | None:
+        """The revisions of a few documents, if all are there, without attachments, and small together."""
+        requests = [RevisionRequest(doc_id, rev) for doc_id, each in revs.items() for rev in each]
+        pending: set[tuple[str, str | None]] = {(request.id, request.rev) for request in requests}
+        portion = Portion()
+        async with _closing(self._source.bulk_get(requests, revs=True)) as results:
+            async for result in results:
+                doc, key = result.doc, (result.id, result.rev)
+                if doc is None or result.rev is None or key not in pending or "_attachments" in doc:
+                    return None
+                pending.remove(key)
+                plan.check_document(doc, result.id, result.rev)
+                portion.add(doc, result.size or plan.document_size(doc))
+                if portion.size > most:
+                    return None
+        if pending:
+            return None
+        self._meter.docs_read += len(portion.docs)
+        return portion
+
     async def _revisions(
         self, requests: Sequence[RevisionRequest], mode: AttachmentMode
     ) -> AsyncIterator[tuple[Document, int]]:
         """Exactly the revisions asked for, each checked, with its size; those that are gone or refused are counted and
         left out."""
         pending: set[tuple[str, str | None]] = {(request.id, request.rev) for request in requests}
-        results = self._source.bulk_get(requests, revs=True, attachments=mode)
-        try:
+        async with _closing(self._source.bulk_get(requests, revs=True, attachments=mode)) as results:
             async for result in results:
                 key = (result.id, result.rev)
                 if result.doc is None and result.rev is None:
@@ -121,10 +141,6 @@ class Fetcher:
                 if mode is False:
                     self._meter.docs_read += 1
                 yield result.doc, result.size
-        finally:
-            close = getattr(results, "aclose", None)
-            if close is not None:
-                await close()
         if pending:
             raise ProtocolError(f"The source left out {len(pending)} of the revisions that it was asked for.")
 
@@ -227,6 +243,17 @@ class Fetcher:
             entry["data"] = stream
             portion.streams.append(stream)
         return portion
+
+
+@asynccontextmanager
+async def _closing(results: AsyncIterator[RevisionResult]) -> AsyncGenerator[AsyncIterator[RevisionResult], None]:
+    """Frees what they hold, however far they were read."""
+    try:
+        yield results
+    finally:
+        close = getattr(results, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def _stub(entry: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from peerpouch.errors import ConnectionFailed, MissingStub, PeerPouchError, Prot
 from peerpouch.ports import Changes, ChangesPage, Clock, Database, ReplicationOptions, RevsDiff
 from peerpouch.replication.checkpoints import Checkpointer
 from peerpouch.replication.fetch import Fetcher, Portion
+from peerpouch.replication.known import UNASKED, Guess, Known
 from peerpouch.replication.lanes import Lane
 from peerpouch.replication.progress import Meter
 from peerpouch.replication.transfers import Transfers
@@ -103,9 +104,15 @@ class Pipeline:
         chance: Callable[[], float],
         tuning: Tuning,
         transfers: Transfers[Refetch],
+        source_has: Known | None,
+        target_has: Known,
     ) -> None:
         self._source = source
         self._target = target
+        self._source_has, self._target_has = source_has, target_has
+        self._guess = Guess()
+        # Where asking costs a round trip, and reading does not.
+        self._may_guess = options.live and "://" in target.name and "://" not in source.name
         self._options = options
         self._design_docs = design_docs
         self._only = None if options.doc_ids is None else frozenset(options.doc_ids)
@@ -217,6 +224,8 @@ class Pipeline:
             doc_id, revs, seq = plan.read_change(row)
             if self._only is not None and doc_id not in self._only:
                 raise ProtocolError(f"The source sent a change of {doc_id!r}, which was not asked for.")
+            if self._source_has is not None:
+                self._source_has.add(doc_id, revs)
             if self._design_docs or not doc_id.startswith("_design/"):
                 self._rows.append((doc_id, revs, seq))
                 queued = seq
@@ -279,12 +288,13 @@ class Pipeline:
 
     async def _carry(self, batch: _Batch) -> None:
         try:
-            wanted = await self._compare(batch)
+            unasked = await self._unasked(batch)
+            wanted = {} if unasked else await self._compare(batch)
             if wanted:
                 await self._move(batch, wanted)
             else:
                 self._fetch.skip(batch.ticket)
-                self._write.skip(batch.ticket)
+                await self._send_unasked(batch, unasked)
         except _Stopped:
             return
         del self._batches[batch.ticket]  # first, for `_finish` to see whether all is done
@@ -295,28 +305,59 @@ class Pipeline:
         self._batches.pop(batch.ticket, None)
         self._wake.set()
 
+    async def _unasked(self, batch: _Batch) -> Portion | None:
+        """The documents of a batch that may be sent without a comparison; see :mod:`~peerpouch.replication.known`."""
+        # Only one that is alone: a burst is to gather while one before it is compared.
+        if not self._may_guess or len(self._batches) > 1:
+            return None
+        revs = self._target_has.lacking(batch.revs)
+        if not revs or not self._guess.take(revs):
+            return None
+        portion = await self._fetcher.small(revs, UNASKED)
+        if portion is not None:
+            self._diff.skip(batch.ticket)
+            self._compared(batch, sum(map(len, revs.values())))
+        return portion
+
+    async def _send_unasked(self, batch: _Batch, portion: Portion | None) -> None:
+        if portion is None:
+            self._write.skip(batch.ticket)
+            return
+        await self._write.enter(batch.ticket)
+        try:
+            await self._put(batch, portion)
+        finally:
+            self._write.leave()
+
     async def _compare(self, batch: _Batch) -> dict[str, RevsDiff]:
         await self._diff.enter(batch.ticket)
+        wanted: dict[str, RevsDiff] = {}
         try:
-            wanted = await self._target.revs_diff(batch.revs)
+            offered = self._target_has.lacking(batch.revs)
+            if offered:
+                wanted = await self._target.revs_diff(offered)
         finally:
             self._diff.leave()
-            self._diffing -= 1
-            self._wake.set()
         found = 0
         try:
             for doc_id, diff in wanted.items():
                 missing = diff["missing"]
-                asked = batch.revs[doc_id]
+                asked = offered[doc_id]
                 if missing != asked and not set(missing).issubset(asked):
                     raise ProtocolError(f"The target misses revisions of {doc_id!r} that nobody offered.")
                 found += len(missing)
         except (TypeError, KeyError, AttributeError):
             raise ProtocolError("The target gave a malformed comparison of revisions.") from None
+        self._guess.compared(offered, wanted)
+        self._compared(batch, found)
+        return wanted
+
+    def _compared(self, batch: _Batch, found: int) -> None:
+        self._diffing -= 1
+        self._wake.set()
         self._meter.missing_checked += batch.size
         self._meter.missing_found += found
         self._meter.bell.ring()
-        return wanted
 
     async def _move(self, batch: _Batch, wanted: dict[str, RevsDiff]) -> None:
         """Fetch and write, portion by portion: the next is fetched before one is written, so that both go on at once.

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 
 from peerpouch.ports import Clock, Database, ReplicationOptions, Replicator, SystemClock
+from peerpouch.replication.known import Known
 from peerpouch.replication.pipeline import Tuning
 from peerpouch.replication.run import PipelinedReplication
 from peerpouch.replication.sync import PipelinedSync
@@ -38,8 +39,12 @@ class PipelinedReplicator(Replicator):
         Raises:
             BadRequest: if the options contradict each other.
         """
-        options = options or ReplicationOptions()
-        return PipelinedReplication(source, target, options, self._clock, self._chance, self._tuning)
+        return self._start(source, target, options or ReplicationOptions(), None)
+
+    def _start(
+        self, source: Database, target: Database, options: ReplicationOptions, known: tuple[Known | None, Known] | None
+    ) -> PipelinedReplication:
+        return PipelinedReplication(source, target, options, self._clock, self._chance, self._tuning, known)
 
     def sync(
         self,
@@ -50,4 +55,8 @@ class PipelinedReplicator(Replicator):
     ) -> PipelinedSync:
         """Start one in each direction."""
         push = push or ReplicationOptions()
-        return PipelinedSync(self.replicate(here, there, push), self.replicate(there, here, pull or push))
+        here_has, there_has = Known(), Known()
+        return PipelinedSync(
+            self._start(here, there, push, (here_has, there_has)),
+            self._start(there, here, pull or push, (there_has, here_has)),
+        )

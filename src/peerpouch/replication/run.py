@@ -12,6 +12,7 @@ from peerpouch.core import replication_plan as plan
 from peerpouch.errors import BadRequest, DatabaseClosed, Forbidden, NotFound, PeerPouchError, ReplicationFailed
 from peerpouch.ports import Clock, Database, Replication, ReplicationOptions, ReplicationProgress
 from peerpouch.replication.checkpoints import Checkpointer
+from peerpouch.replication.known import Known
 from peerpouch.replication.pipeline import GRACE, Pipeline, Tuning
 from peerpouch.replication.progress import Meter
 from peerpouch.replication.transfers import Transfers
@@ -31,6 +32,7 @@ class PipelinedReplication(Replication):
         clock: Clock,
         chance: Callable[[], float],
         tuning: Tuning,
+        known: tuple[Known | None, Known] | None = None,
     ) -> None:
         if sum(choice is not None for choice in (options.doc_ids, options.selector, options.filter)) > 1:
             raise BadRequest("Choose documents by doc_ids, by a selector or by a filter, not by several of them.")
@@ -40,6 +42,8 @@ class PipelinedReplication(Replication):
         self._clock = clock
         self._chance = chance
         self._tuning = tuning
+        # What the source and the target are known to have; a sync lets its two directions learn from each other.
+        self._known = known or (None, Known())
         self._design_docs = options.design_docs
         if self._design_docs is None:
             self._design_docs = not (source.name.startswith(_SHARE) or target.name.startswith(_SHARE))
@@ -163,6 +167,9 @@ class PipelinedReplication(Replication):
             since = self._seq if self._seq is not None else "0"
         if self._cancelled.is_set():
             return
+        for each in self._known:
+            if each is not None:
+                each.forget()
         self._meter.error = None
         self._meter.enter("active")
         self._pipeline = Pipeline(
@@ -176,6 +183,8 @@ class PipelinedReplication(Replication):
             chance=self._chance,
             tuning=self._tuning,
             transfers=self._transfers,
+            source_has=self._known[0],
+            target_has=self._known[1],
         )
         try:
             await self._pipeline.run(since)
