@@ -92,6 +92,7 @@ PARAMETERS |= {
     "style": ("all_docs",),
     "feed": ("continuous", "eventsource"),
     "heartbeat": ("5",),
+    "ahead": ("4096",),
     "timeout": ("1",),
     "since": ("now", "1", "5-abc"),
     "filter": ("_design", "app/all", "_doc_ids", "_selector", "_view"),
@@ -215,6 +216,21 @@ async def test_nothing_hidden_is_given_and_nothing_hidden_is_changed_by_any_rout
     unknown = asked - PARAMETERS.keys()
     assert not unknown, f"parameters that are not classified: {sorted(unknown)}"
     assert await world.hidden_state() == before
+
+
+@pytest.mark.parametrize("limited", [True, False], ids=["gate", "twin"])
+async def test_a_feed_brings_along_nothing_hidden(world: World, limited: bool) -> None:
+    access = ACCESSES["limited"] if limited else Access()
+    seqs = {row["id"]: row["seq"] async for row in world.visit(access).changes()}
+    brought = set()
+    for since in ["0", *seqs.values()]:
+        query = f"?feed=continuous&style=all_docs&since={since}&timeout=1&ahead=4096"
+        _, answer = await Visitor(world, access).ask("GET", f"/db/_changes{query}")
+        assert not limited or SECRET not in answer
+        rows = [json.loads(line) for line in answer.partition("\n\n")[2].splitlines() if line]
+        brought |= {doc["_id"] for row in rows for doc in row.get("ahead", ())}
+    assert "conflicted" in brought  # with the leaf that may be seen, or with both
+    assert ("hidden" in brought or "left" in brought) != limited
 
 
 async def check(visitor: Visitor, route: Route, access: Access, path: str, body: Any) -> None:

@@ -158,6 +158,31 @@ class TestContinuous:
             rest = [line async for line in lines if line]
         assert json.loads(rest[-1])["error"] == "database_closed"
 
+    async def test_small_revisions_come_along_where_that_is_asked_for(self, api: Api) -> None:
+        async with feed(api, "feed=continuous&style=all_docs&heartbeat=60000&ahead=4096") as lines:
+            assert await anext(lines) == b""
+            await api.put("/db/small", {"n": 1})
+            row = json.loads(await anext(lines))
+            (doc,) = row["ahead"]
+            asked = {"docs": [{"id": "small", "rev": row["changes"][0]["rev"]}]}
+            (found,) = (await api.post("/db/_bulk_get?revs=true", asked)).json["results"]
+            assert doc == found["docs"][0]["ok"]
+            await api.put("/db/large", {"text": "x" * 4096})
+            await api.put("/db/attached", {"_attachments": {"a": {"content_type": "text/plain", "data": "AAAA"}}})
+            await write(api, *(f"burst-{n}" for n in range(9)))
+            seen: list[str] = []
+            while len(seen) < 11:
+                line = await anext(lines)
+                if line:
+                    seen.append(json.loads(line)["id"])
+                    assert "ahead" not in json.loads(line)
+
+    @pytest.mark.parametrize("query", ["", "&ahead=0", "&ahead=20"])
+    async def test_nothing_comes_along_that_was_not_asked_for(self, api: Api, query: str) -> None:
+        await write(api, "a")
+        answer = await api.get(f"/db/_changes?feed=continuous&timeout=1{query}")
+        assert answer.body.count(b'"changes"') == 1 and b"ahead" not in answer.body
+
 
 class TestEventsource:
     async def test_events_have_data_and_id(self, api: Api) -> None:

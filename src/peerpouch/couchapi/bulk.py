@@ -97,7 +97,7 @@ async def _bulk_get_json(
     held = [b'{"results":[']
     size = 0
     at = -1  # the request that the last result answers: a request without a revision has one for every leaf
-    async with _closing(results):
+    async with closing_results(results):
         async for result in results:
             if _answers_next(wanted, at, result):
                 opening = b"]}," if at >= 0 else b""
@@ -131,7 +131,7 @@ def _bulk_get_row(result: RevisionResult, encoding_info: bool) -> dict[str, Any]
     return {"error": {"id": result.id, "rev": result.rev or "undefined", **fields}}
 
 
-def _closing(stream: AsyncIterator[Any]) -> aclosing[Any]:
+def closing_results(stream: AsyncIterator[Any]) -> aclosing[Any]:
     # An iterator of the port need not be a generator, but it frees what it holds when it is closed.
     assert hasattr(stream, "aclose")
     return aclosing(stream)
@@ -145,7 +145,7 @@ def _bulk_get_mixed(
 
     async def body() -> AsyncGenerator[bytes, None]:
         first = True
-        async with _closing(results):
+        async with closing_results(results):
             async for result in results:
                 headers = {"X-Doc-Id": result.id}
                 if result.rev is not None:

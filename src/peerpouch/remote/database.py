@@ -300,6 +300,8 @@ class RemoteDatabase(Database):
             attachments=attachments,
             accept=judge,
             keep_docs=include_docs,
+            # All leaves are asked for by who is going to fetch them.
+            ahead=self._reader.ahead if style == "all_docs" and not params["include_docs"] else None,
         )
         return Changes(feed.pages)
 

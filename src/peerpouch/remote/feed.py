@@ -23,6 +23,7 @@ from peerpouch.errors import (
     ProtocolError,
 )
 from peerpouch.ports import AttachmentMode, Change, ChangesPage, Document, Seq
+from peerpouch.remote.ahead import AHEAD, Ahead
 from peerpouch.remote.client import MAX_ANSWER, MAX_SINGLE, AnswerTooLarge, Client, cut_off, error_of
 from peerpouch.remote.pacing import Pacer
 from peerpouch.remote.values import received
@@ -49,6 +50,7 @@ class Feed:
         body: The body of a POST, when ids or a selector are given.
         accept: Judges a document here, when the filter is a Python function.
         keep_docs: Whether the documents are wanted, or were only fetched to be judged.
+        ahead: Takes the documents that a live feed brings along, where they will be asked for.
     """
 
     client: Client
@@ -64,6 +66,7 @@ class Feed:
     attachments: AttachmentMode
     accept: Callable[[Document], bool] | None
     keep_docs: bool
+    ahead: Ahead | None = None
 
     async def pages(self) -> AsyncGenerator[ChangesPage, None]:
         """The pages of the port's ``changes``."""
@@ -184,6 +187,8 @@ class Feed:
 
     async def _continuous(self, ends: float | None) -> AsyncGenerator[ChangesPage, None]:
         params = {"feed": "continuous", "since": self.since, "heartbeat": max(1, round(self._beat() * 1000))}
+        if self.ahead is not None:
+            params["ahead"] = AHEAD
         # What a server compresses it may hold back until there is more of it.
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
         content = None if self.body is None else jsonio.dumps(self.body)
@@ -238,6 +243,8 @@ class Feed:
                 if not line.strip():
                     continue
                 row = self.client.parse(line)
+                if self.ahead is not None:
+                    self.ahead.put(row, len(line))
                 if "id" in row:
                     rows.append(row)
                 elif "last_seq" in row:
