@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import peerpouch
-from peerpouch.errors import DeadlineExceeded, Forbidden, HubUnreachable, PeerUnreachable, ShareNotFound
+from peerpouch.errors import BadRequest, DeadlineExceeded, Forbidden, HubUnreachable, PeerUnreachable, ShareNotFound
 from peerpouch.hub.client import HubClient
+from peerpouch.transports.webrtc.transport import _Pending
 from tests.node.support import Person, people
 
 
@@ -64,22 +65,55 @@ async def test_an_owner_who_does_not_answer(tmp_path: Path, monkeypatch: pytest.
                 await share.open(timeout=0.5)
 
 
-async def test_no_path_names_what_was_tried(tmp_path: Path) -> None:
-    """Both want to be reached by relays, and there is none."""
+async def _no_servers() -> list[Any]:
+    """What nobody can tell beforehand."""
+    return []
+
+
+async def test_relays_only_and_none_is_given() -> None:
+    with pytest.raises(BadRequest, match="none is given: name one in ice_servers, or in PEERPOUCH_ICE_SERVERS"):
+        peerpouch.Hub("hub.db", ice_servers=["stun:127.0.0.1"], ice_transport_policy="relay")
+    peerpouch.Hub("hub.db", ice_servers=["turns:127.0.0.1"], ice_transport_policy="relay")
+    peerpouch.Hub("hub.db", ice_servers=_no_servers, ice_transport_policy="relay")
+
+
+@pytest.mark.parametrize("who", ["the opener", "the sharer"])
+async def test_relays_only_and_none_gave_an_address(tmp_path: Path, who: str) -> None:
+    """It is told at once, not when the time is up."""
     async with Person(tmp_path, "alice") as alice:
         notes = await alice.database()
-        own = peerpouch.Identity.ephemeral()
         hubs = [
-            peerpouch.Hub(tmp_path / "hub.db", identity=identity, ice_servers=[], ice_transport_policy="relay")
-            for identity in (alice.identity, own)
+            peerpouch.Hub(
+                tmp_path / "hub.db",
+                identity=identity,
+                ice_servers=_no_servers,
+                ice_transport_policy="relay" if wants else "all",
+            )
+            for identity, wants in ((alice.identity, who == "the sharer"), (alice.identity, who == "the opener"))
         ]
         async with hubs[0] as one, hubs[1] as two:
             shared = await one.share_database(notes, name="notes")
-            async with asyncio.timeout(20):
-                with pytest.raises(
-                    PeerUnreachable, match=r"No path .* Candidates tried: here none; there none\. No TURN server"
-                ):
-                    await two.open_share(shared.id, timeout=1.5)
+            async with asyncio.timeout(60):
+                if who == "the opener":
+                    with pytest.raises(PeerUnreachable, match="No TURN server gave an address"):
+                        await two.open_share(shared.id, timeout=300)
+                else:
+                    with pytest.raises(Forbidden, match="The other side has no address under which it may be reached"):
+                        await two.open_share(shared.id, timeout=300)
+
+
+async def test_no_path_names_what_was_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each hears of nothing that the other one has."""
+    monkeypatch.setattr(_Pending, "sdp", property(lambda self: _without_candidates(self.local)))
+    async with people(tmp_path, "alice", "bob") as (alice, bob):
+        await _shared(alice)
+        async with asyncio.timeout(20):
+            with pytest.raises(PeerUnreachable, match=r"No path .* Candidates tried: here host .*; there none\."):
+                await bob.open("notes", timeout=1.5)
+
+
+def _without_candidates(sdp: str) -> str:
+    return "".join(line for line in sdp.splitlines(keepends=True) if "a=candidate" not in line)
 
 
 async def test_a_connection_that_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,11 @@ def printable(text: str) -> str:
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
 
 
+def counted(number: int, what: str) -> str:
+    """``1 document``, ``2,000 documents``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def say(text: str) -> None:
     """A remark for a person, on stderr."""
     print(text, file=sys.stderr, flush=True)

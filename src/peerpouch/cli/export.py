@@ -7,7 +7,7 @@ from contextlib import aclosing
 import click
 
 from peerpouch.cli.databases import database_argument, opened
-from peerpouch.cli.display import Amounts, ProgressView, amount, say, write_json
+from peerpouch.cli.display import Amounts, ProgressView, amount, counted, say, write_json
 from peerpouch.cli.pipes import DASH, Output
 from peerpouch.cli.running import identity_option, json_option, run
 
@@ -31,8 +31,8 @@ def command(database: str, output: str, identity: str | None, as_json: bool) -> 
         write_json(counts)
     else:
         say(
-            f"{output}: {counts['documents']:,} documents in {counts['revisions']:,} revisions, "
-            f"{counts['attachments']:,} attachments, {amount(counts['bytes'])}"
+            f"{output}: {counted(counts['documents'], 'document')} in {counted(counts['revisions'], 'revision')}, "
+            f"{counted(counts['attachments'], 'attachment')}, {amount(counts['bytes'])}"
         )
 
 

@@ -9,7 +9,7 @@ import click
 
 from peerpouch.cli import pipes
 from peerpouch.cli.databases import database_argument, opened
-from peerpouch.cli.display import Amounts, ProgressView, amount, printable, say, write_json
+from peerpouch.cli.display import Amounts, ProgressView, amount, counted, printable, say, write_json
 from peerpouch.cli.running import EXIT_FAILURE, EXIT_OK, identity_option, json_option, run
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def command(database: str, file: str, settings: bool, identity: str | None, as_j
     if as_json:
         write_json({"written": done.written, "failed": done.failed, "bytes": done.bytes, "refused": refused})
     else:
-        print(f"imported: {done.written:,} revisions, {amount(done.bytes)}")
+        print(f"imported: {counted(done.written, 'revision')}, {amount(done.bytes)}")
         for each in done.refused:
             say(f"refused: {printable(each.id)} {each.rev}: {each.reason}")
         if done.failed > len(done.refused):

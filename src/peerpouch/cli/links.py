@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import asdict
 from typing import Any, Final
 
-from peerpouch.cli.display import amount, say
+from peerpouch.cli.display import amount, counted, say
 from peerpouch.ports import Database, LinkStats
 
 EVERY: Final = 5.0
@@ -39,10 +39,10 @@ def report(stats: LinkStats) -> str:
         parts.append(f"round trip {stats.round_trip * 1000:.1f} ms")
     parts.append(f"sent {amount(stats.sent)} ({amount(stats.sending)}/s)")
     parts.append(f"received {amount(stats.received)} ({amount(stats.receiving)}/s)")
-    parts.append(f"{stats.streams} streams")
+    parts.append(counted(stats.streams, "stream"))
     wire = stats.extra.get("wire_sent")
-    if wire and stats.sent:
-        parts.append(f"{max(0.0, wire / stats.sent - 1):.0%} more on the wire")
+    if wire:
+        parts.append(f"{amount(wire)} with all that the path takes")
     taken, given = stats.extra.get("uncompressed"), stats.extra.get("compressed")
     if taken and given:
         parts.append(f"JSON compressed to {given / taken:.0%}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from peerpouch.cli.display import ProgressView, States, amount, say, summary, write_json
+from peerpouch.cli.display import ProgressView, States, amount, counted, say, summary, write_json
 from peerpouch.cli.links import path_of
 from peerpouch.cli.running import EXIT_FAILURE, EXIT_OK, json_option, run
 from peerpouch.ports import ReplicationProgress
@@ -57,7 +57,7 @@ def finish(results: dict[str, ReplicationProgress], *, as_json: bool, **extra: A
     else:
         for label, result in results.items():
             seconds = (result.ended or result.started) - result.started
-            print(f"{label}: {result.docs_written:,} documents, {amount(result.bytes)} in {seconds:.1f} s")
+            print(f"{label}: {counted(result.docs_written, 'document')}, {amount(result.bytes)} in {seconds:.1f} s")
             for refused in result.refused:
                 say(f"refused: {refused.id} {refused.rev}: {refused.reason}")
     return EXIT_FAILURE if any(result.docs_failed for result in results.values()) else EXIT_OK

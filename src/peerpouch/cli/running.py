@@ -116,9 +116,12 @@ hub_option = click.option(
 )
 
 
+_RELAY = "Connect by TURN servers only, so that peers don't learn your address: those of $PEERPOUCH_ICE_SERVERS."
+
+
 def network_options(command: Function) -> Function:
-    """``--relay`` and ``--compression``, for commands that connect to peers."""
-    relay = click.option("--relay", is_flag=True, help="Connect by TURN servers only: peers don't learn your address.")
+    """``--relay`` and ``--compression``, for commands that connect to peers; both name where ICE servers come from."""
+    relay = click.option("--relay", is_flag=True, help=_RELAY)
     compression = click.option(
         "--compression",
         type=click.Choice(["auto", "on", "off"]),

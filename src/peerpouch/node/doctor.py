@@ -107,7 +107,7 @@ class _Doctor:
     ) -> None:
         self._target = targets.parse(hub)
         self._wanted_identity, self._engine = identity, engine
-        self._ice_servers, self._policy = ice_servers, policy
+        self._policy = policy
         self._options = RTCOptions(ice_servers=ice.parse(ice_servers), policy=policy)
         self._identity: Identity | None = None
 
@@ -267,7 +267,7 @@ class _Doctor:
                     self._target.address,
                     identity=own,
                     contacts=Contacts(Path(folder) / "contacts.json"),  # the user's own learn nothing of this
-                    ice_servers=self._ice_servers,
+                    ice_servers=self._options.servers,
                     ice_transport_policy=policy,
                     engine=self._engine,
                 )

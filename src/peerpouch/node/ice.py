@@ -45,6 +45,23 @@ def parse(servers: IceServersLike) -> IceServers:
     return [_parse_one(server) for server in servers]
 
 
+def check_policy(servers: IceServers, policy: str) -> None:
+    """Say at once that nobody can be reached.
+
+    Raises:
+        BadRequest: only relays are to be used, and there is none among the servers.
+    """
+    if policy == "relay" and not callable(servers) and not any(_relays(server) for server in servers):
+        raise BadRequest(
+            "Only TURN servers are to be used, and none is given: name one in ice_servers, or in "
+            f"{VARIABLE}; see “Connect through any network”."
+        )
+
+
+def _relays(server: IceServer) -> bool:
+    return any(url.startswith(("turn:", "turns:")) for url in server.urls)
+
+
 def _given(text: str) -> Sequence[IceServerLike]:
     if not text.lstrip().startswith("["):
         urls = text.split()

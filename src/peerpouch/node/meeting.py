@@ -102,7 +102,9 @@ class Meeting(ABC):
         self._network = (ice_servers, ice_transport_policy, compression)
         self._clock = SystemClock() if clock is None else clock
         if transport is None:
-            options = RTCOptions(ice_servers=ice.parse(ice_servers), policy=ice_transport_policy)
+            servers = ice.parse(ice_servers)
+            ice.check_policy(servers, ice_transport_policy)
+            options = RTCOptions(ice_servers=servers, policy=ice_transport_policy)
             transport = WebRTC(options, engine=engine, clock=self._clock, compression=compression)
         self._transport = transport
         self.label = target.name if isinstance(target, Database) else targets.parse(target).label

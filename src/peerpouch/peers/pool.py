@@ -46,6 +46,14 @@ class _Moved(PeerUnreachable):
     """The share is served by another address than the one that was called."""
 
 
+def _told(error: PeerPouchError) -> PeerPouchError:
+    """What an opener is told where its offer could not be answered; which servers were asked is no business of it."""
+    if not isinstance(error, PeerUnreachable):
+        return error
+    _LOG.warning("A peer could not be answered: %s", error.reason)
+    return Forbidden("The other side has no address under which it may be reached.")
+
+
 class Pool(ConnectionTable):
     """Makes, shares, settles and closes the connections of one address.
 
@@ -321,7 +329,7 @@ class Pool(ConnectionTable):
                 raise
         except PeerPouchError as error:
             if not described.done():
-                described.set_exception(error)
+                described.set_exception(_told(error))
                 described.exception()  # seen, also when nobody waits for it any more
         finally:
             if connection.answering is asyncio.current_task():

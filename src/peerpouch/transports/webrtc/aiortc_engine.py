@@ -11,6 +11,7 @@ import aiortc
 from peerpouch.errors import ConnectionFailed, InvalidSignal, PeerUnreachable
 
 from .engine import LABEL, PROTOCOL, Engine, EngineChannel, EngineConnection, PathStats, RTCOptions
+from .gathering import living
 
 # Above this much in its queue aiortc does not refuse, it grows. The pump never queues more than one mark and one
 # message, so this is only reached by a defect; wrtc's own bound is 16 MiB.
@@ -127,7 +128,7 @@ class _Connection(EngineConnection):
         return str(self._pc.localDescription.sdp)
 
     def _bound_gathering(self) -> None:
-        """Limit the time for STUN servers, and offer the loopback address where there is no other.
+        """Give servers time that are far away, and offer the loopback address where there is no other.
 
         aiortc has an option for neither. The ICE connection's method takes both as arguments.
         """
@@ -140,7 +141,7 @@ class _Connection(EngineConnection):
         async def bounded(component: int, addresses: list[str], timeout: float = 5) -> Any:
             if options.loopback or (options.loopback is None and not addresses):
                 addresses = [*addresses, "127.0.0.1"]
-            return await gather(component, addresses, min(timeout, options.gathering))
+            return await gather(component, addresses, max(options.gathering, options.patience))
 
         ice.get_component_candidates = bounded
 
@@ -172,9 +173,13 @@ class AiortcEngine(Engine):
     name = "aiortc"
 
     async def connection(self, options: RTCOptions) -> EngineConnection:
+        # It uses the first STUN and the first TURN server, and waits for both: so it is told of those that are there.
+        given = await options.servers()
+        alive = await living(given, limit=options.gathering)
         servers = [
-            aiortc.RTCIceServer(urls=list(server.urls), username=server.username, credential=server.credential)
-            for server in await options.servers()
+            aiortc.RTCIceServer(urls=urls, username=server.username, credential=server.credential)
+            for server in given
+            if (urls := [url for url in server.urls if url in alive])
         ]
         policy = aiortc.RTCIceTransportPolicy(options.policy)
         return _Connection(options, aiortc.RTCConfiguration(iceServers=servers, iceTransportPolicy=policy))

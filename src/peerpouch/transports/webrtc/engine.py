@@ -43,13 +43,16 @@ class RTCOptions:
     Attributes:
         ice_servers: STUN and TURN servers, or what fetches them anew for each connection.
         policy: ``"relay"`` uses TURN servers only, so that the peer does not learn this machine's addresses.
-        gathering: Seconds that an offer or answer waits for candidates at most; a dead STUN server would cost 40.
+        gathering: Seconds that an offer or answer waits for candidates of servers that do not answer; a dead STUN
+            server would cost 40.
+        patience: Seconds that it waits at most, as long as candidates of servers that do answer are still to come.
         loopback: Whether ``127.0.0.1`` is a candidate. ``None``: only on a machine that has no network.
     """
 
     ice_servers: IceServers = ()
     policy: Literal["all", "relay"] = "all"
     gathering: float = 1.0
+    patience: float = 5.0
     loopback: bool | None = None
 
     async def servers(self) -> Sequence[IceServer]:

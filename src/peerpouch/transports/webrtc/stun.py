@@ -1,7 +1,7 @@
-"""Just enough of STUN (RFC 8489) to ask a server for one's own address, without an engine: for diagnosis.
+"""Just enough of STUN (RFC 8489) to ask a server for one's own address, without an engine.
 
 An engine keeps quiet about a server that gives the address which it knows already, so it can't tell a machine without a
-router from a server that is dead.
+router from a server that is dead. Diagnosis wants to know, and so does who waits for candidates.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from peerpouch.errors import PeerUnreachable
 _HEADER: Final = Struct(">HHI12s")
 _ATTRIBUTE: Final = Struct(">HH")
 _COOKIE: Final = 0x2112A442
-_REQUEST, _SUCCESS = 0x0001, 0x0101
+_REQUEST, _SUCCESS, _ERROR = 0x0001, 0x0101, 0x0111
 _XOR_MAPPED_ADDRESS: Final = 0x0020
 _FAMILIES: Final = {1: 4, 2: 16}
 DEFAULT_PORT: Final = 3478
@@ -47,9 +47,23 @@ class Mapped:
     seconds: float
 
 
+class Refused(str):
+    """What went wrong, where the server itself said so: it is there."""
+
+    __slots__ = ()
+
+
 def binding_request(transaction: bytes) -> bytes:
     """A request; ``transaction`` has 12 random bytes."""
     return _HEADER.pack(_REQUEST, 0, _COOKIE, transaction)
+
+
+def is_error(message: bytes, transaction: bytes) -> bool:
+    """Whether a server refused the request."""
+    if len(message) < _HEADER.size:
+        return False
+    kind, _, cookie, echoed = _HEADER.unpack_from(message)
+    return (kind, cookie, echoed) == (_ERROR, _COOKIE, transaction)
 
 
 def mapped_address(message: bytes, transaction: bytes) -> Address | None:
@@ -81,12 +95,12 @@ def _unmasked(value: bytes, transaction: bytes) -> Address | None:
 
 class _Asking(asyncio.DatagramProtocol):
     def __init__(self) -> None:
-        self.waiting: dict[bytes, asyncio.Future[Address]] = {}
+        self.waiting: dict[bytes, asyncio.Future[Address | None]] = {}
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         for transaction, answer in self.waiting.items():
             found = mapped_address(data, transaction)
-            if found is not None and not answer.done():
+            if (found is not None or is_error(data, transaction)) and not answer.done():
                 answer.set_result(found)
 
 
@@ -145,8 +159,11 @@ async def _ask_one(
             return f"nothing can be sent to it ({error.strerror or error})"
         await asyncio.wait({answer}, timeout=min(_AGAIN, left))
         if answer.done():
+            mapped = answer.result()
+            if mapped is None:
+                return Refused("it answered with an error")
             port = transport.get_extra_info("sockname")[1]
-            return Mapped(server, answer.result(), (_source(server), port), loop.time() - began)
+            return Mapped(server, mapped, (_source(server), port), loop.time() - began)
     return f"it did not answer within {limit:g} seconds"
 
 

@@ -83,6 +83,8 @@ class WebRTC(PeerTransport):
         self._pending.add(pending)
         try:
             pending.local = await description
+            if self._options.policy == "relay" and not candidates(pending.local):
+                raise PeerUnreachable(f"No TURN server gave an address, and only those are to be used.{pending.said}")
         except BaseException:
             await pending.abandon()
             raise
@@ -160,11 +162,13 @@ class _Pending(PendingLink):
     def _tried(self) -> str:
         ours = ", ".join(candidates(self.local)) or "none"
         theirs = ", ".join(candidates(self.remote)) or "none"
+        return f"Candidates tried: here {ours}; there {theirs}.{self.said}"
+
+    @property
+    def said(self) -> str:
+        """What STUN and TURN servers had to object, as a sentence behind another one."""
         objected = "; ".join(self._connection.complaints) if self._connection is not None else ""
-        servers = f" The servers said: {objected}." if objected else ""
-        relay = self._transport._options.policy == "relay" and ours == "none"
-        advice = " No TURN server gave an address here, and only those were to be used." if relay else ""
-        return f"Candidates tried: here {ours}; there {theirs}.{servers}{advice}"
+        return f" The servers said: {objected}." if objected else ""
 
     async def abandon(self) -> None:
         self._transport._pending.discard(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import webrtc
@@ -17,10 +17,12 @@ from .engine import (
     Engine,
     EngineChannel,
     EngineConnection,
+    IceServer,
     PathStats,
     RTCOptions,
     has_network,
 )
+from .gathering import HEAD_START, living, outstanding
 
 # What wrtc raises for a description or a call that it does not accept.
 _REFUSALS = (webrtc.PythonWebRTCException, ValueError, TypeError)
@@ -82,15 +84,22 @@ class _Channel(EngineChannel):
 
 
 class _Connection(EngineConnection):
-    def __init__(self, options: RTCOptions, configuration: webrtc.RTCConfiguration) -> None:
-        self._gathering = options.gathering
+    def __init__(
+        self, options: RTCOptions, servers: Sequence[IceServer], configuration: webrtc.RTCConfiguration
+    ) -> None:
+        self._options = options
+        self._servers = servers
         self._pc = webrtc.RTCPeerConnection(configuration)
         self._opened: asyncio.Future[_Channel] = asyncio.get_running_loop().create_future()
         # Nobody may be waiting when the engine gives up.
         self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
         self._channel: _Channel | None = None
         self._complete = asyncio.Event()
+        self._news = asyncio.Event()
+        self._found: set[tuple[str, str | None]] = set()
+        self._failed: set[str] = set()
         self.complaints: list[str] = []
+        self._pc.on("icecandidate", self._candidate)
         self._pc.on("icecandidateerror", self._complained)
         self._pc.on("icegatheringstatechange", lambda event: self._gathering_changed())
         self._pc.on("connectionstatechange", lambda event: self._state_changed())
@@ -161,19 +170,51 @@ class _Connection(EngineConnection):
 
     async def _gathered(self, description: webrtc.RTCSessionDescriptionInit) -> str:
         self._complete.clear()
+        self._found.clear()
+        self._failed.clear()
         await self._pc.set_local_description(description)
         local = self._pc.local_description
         # After the first time the state is still that of the last gathering; so it counts only with what it gave.
         if local is not None and "a=candidate:" in local.sdp:
             self._gathering_changed()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._complete.wait(), self._gathering)
+        await self._wait()
         local = self._pc.local_description
         if local is None:
             raise PeerUnreachable("The connection was closed while it was being made.")
         return str(local.sdp)
 
+    async def _wait(self) -> None:
+        """Wait for candidates, for as long as there is reason to; see :mod:`peerpouch.transports.webrtc.gathering`."""
+        began = asyncio.get_running_loop().time()
+        head_start = min(HEAD_START, self._options.gathering)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(head_start if self._servers else self._options.gathering):
+                await self._complete.wait()
+        if self._complete.is_set() or not self._servers:
+            return
+        asking = asyncio.ensure_future(living(self._servers, limit=self._options.gathering - head_start))
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(began + self._options.gathering):
+                    await self._complete.wait()
+            expected = {} if self._complete.is_set() else await asking
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(began + self._options.patience):
+                    while outstanding(expected, self._found, self._failed) and not self._complete.is_set():
+                        self._news.clear()
+                        await self._news.wait()
+        finally:
+            asking.cancel()
+
+    def _candidate(self, event: webrtc.RTCPeerConnectionIceEvent) -> None:
+        candidate = event.candidate
+        if candidate is not None and candidate.type is not None:
+            self._found.add((str(candidate.type), candidate.url))
+            self._news.set()
+
     def _complained(self, event: webrtc.RTCPeerConnectionIceErrorEvent) -> None:
+        self._failed.add(event.url)
+        self._news.set()
         complaint = f"{event.url}: {event.error_code} {event.error_text}".strip(" .")
         if complaint not in self.complaints and len(self.complaints) < _MOST_COMPLAINTS:
             self.complaints.append(complaint)
@@ -181,6 +222,7 @@ class _Connection(EngineConnection):
     def _gathering_changed(self) -> None:
         if self._pc.ice_gathering_state == webrtc.RTCIceGatheringState.complete:
             self._complete.set()
+            self._news.set()
 
     async def opened(self) -> EngineChannel:
         return await asyncio.shield(self._opened)
@@ -238,14 +280,15 @@ class WrtcEngine(Engine):
             # The engine decides this once for the whole process, with its first connection.
             with suppress(webrtc.InvalidStateError):
                 webrtc.loopback.allow_loopback()
-        servers = [
+        servers = await options.servers()
+        given = [
             webrtc.RTCIceServer(urls=list(server.urls), username=server.username, credential=server.credential)
-            for server in await options.servers()
+            for server in servers
         ]
         try:
             configuration = webrtc.RTCConfiguration(
-                ice_servers=servers, ice_transport_policy=webrtc.RTCIceTransportPolicy(options.policy)
+                ice_servers=given, ice_transport_policy=webrtc.RTCIceTransportPolicy(options.policy)
             )
-            return _Connection(options, configuration)
+            return _Connection(options, servers, configuration)
         except _REFUSALS as error:
             raise NotSupported(f"The engine does not accept the ICE servers: {error}") from error
