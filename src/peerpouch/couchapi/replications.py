@@ -1,11 +1,12 @@
 """``_replicate``, ``_active_tasks`` and ``_scheduler``, over whatever runs replications.
 
-All of them are for server administrators: a replication reaches whatever the server's machine reaches.
+They are for server administrators: a replication reaches whatever the server's machine reaches. Users may replicate
+between databases of the server, with the rights that they have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from peerpouch.core.security import NOT_SERVER_ADMIN
@@ -20,7 +21,10 @@ class Replications(Protocol):
     """What runs replications; all values are in CouchDB's form."""
 
     async def replicate(self, fields: Mapping[str, Any], user: str | None) -> tuple[int, dict[str, Any]]:
-        """``_replicate``: the status and the answer."""
+        """``_replicate`` of an administrator: the status and the answer."""
+
+    async def replicate_for(self, fields: Mapping[str, Any], user: User) -> tuple[int, dict[str, Any]]:
+        """``_replicate`` of somebody who is none, within the user's own rights: the status and the answer."""
 
     def active_tasks(self) -> list[dict[str, Any]]:
         """The rows of ``_active_tasks``."""
@@ -28,8 +32,13 @@ class Replications(Protocol):
     def scheduler_jobs(self) -> list[dict[str, Any]]:
         """The rows of ``_scheduler/jobs``."""
 
-    async def scheduler_docs(self) -> list[dict[str, Any]]:
-        """The rows of ``_scheduler/docs``."""
+    async def scheduler_docs(
+        self, states: Collection[str] | None, skip: int, limit: int | None
+    ) -> tuple[int, list[dict[str, Any]]]:
+        """How many rows ``_scheduler/docs`` has, of documents in these states, and some of them."""
+
+    async def scheduler_doc(self, doc_id: str) -> dict[str, Any] | None:
+        """The row of one document."""
 
 
 def require_admin(request: Request) -> str | None:
@@ -66,11 +75,16 @@ class ReplicationRoutes:
         )
 
     async def replicate(self, request: Request) -> Response:
-        user = require_admin(request)
+        principal = request.principal
+        user = principal if isinstance(principal, User) and principal.name and not principal.is_admin else None
+        admin = None if user is not None else require_admin(request)
         request.require_json()
         body = await request.json_object()
         try:
-            status, answer = await self._replications.replicate(body, user)
+            if user is not None:
+                status, answer = await self._replications.replicate_for(body, user)
+            else:
+                status, answer = await self._replications.replicate(body, admin)
         except DatabaseNotFound as error:
             # The name that CouchDB's replicator has for it.
             return json_response({"error": "db_not_found", "reason": error.reason}, status=404)
@@ -82,37 +96,36 @@ class ReplicationRoutes:
 
     async def jobs(self, request: Request) -> Response:
         require_admin(request)
-        return _page(request, "jobs", self._replications.scheduler_jobs())
+        rows = self._replications.scheduler_jobs()
+        skip, limit = _which(request)
+        shown = rows[skip:] if limit is None else rows[skip : skip + limit]
+        return json_response({"total_rows": len(rows), "offset": min(skip, len(rows)), "jobs": shown})
 
     async def job(self, request: Request) -> Response:
         require_admin(request)
-        return json_response(_one(self._replications.scheduler_jobs(), "id", request.values["id"]))
+        for row in self._replications.scheduler_jobs():
+            if row["id"] == request.values["id"]:
+                return json_response(row)
+        raise NotFound("missing")
 
     async def docs(self, request: Request) -> Response:
         require_admin(request)
-        rows = await self._replications.scheduler_docs()
-        if request.values.get("database", "_replicator") != "_replicator":
-            rows = []
         states = request.params.text("states")
-        if states is not None:
-            rows = [row for row in rows if row["state"] in states.split(",")]
-        return _page(request, "docs", rows)
+        skip, limit = _which(request)
+        count, rows = 0, list[dict[str, Any]]()
+        if request.values.get("database", "_replicator") == "_replicator":
+            chosen = None if states is None else states.split(",")
+            count, rows = await self._replications.scheduler_docs(chosen, skip, limit)
+        return json_response({"total_rows": count, "offset": min(skip, count), "docs": rows})
 
     async def doc(self, request: Request) -> Response:
         require_admin(request)
-        if request.values["database"] != "_replicator":
+        replicator = request.values["database"] == "_replicator"
+        row = await self._replications.scheduler_doc(request.values["doc"]) if replicator else None
+        if row is None:
             raise NotFound("missing")
-        return json_response(_one(await self._replications.scheduler_docs(), "doc_id", request.values["doc"]))
+        return json_response(row)
 
 
-def _page(request: Request, name: str, rows: list[dict[str, Any]]) -> Response:
-    skip, limit = request.params.integer("skip", 0) or 0, request.params.integer("limit", 25)
-    shown = rows[skip:] if limit is None else rows[skip : skip + limit]
-    return json_response({"total_rows": len(rows), "offset": min(skip, len(rows)), name: shown})
-
-
-def _one(rows: list[dict[str, Any]], field: str, value: str) -> dict[str, Any]:
-    for row in rows:
-        if row[field] == value:
-            return row
-    raise NotFound("missing")
+def _which(request: Request) -> tuple[int, int | None]:
+    return request.params.integer("skip", 0) or 0, request.params.integer("limit", 25)

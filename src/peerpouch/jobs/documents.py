@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import Any, Final
 
 from peerpouch.errors import BadRequest, Conflict, NotFound, PeerPouchError
@@ -25,6 +26,8 @@ _AGAIN: Final = 2.0
 """Seconds before the documents are looked at anew, after the database was deleted or could not be read."""
 
 _ATTEMPTS: Final = 5
+
+Row = dict[str, Any]
 _LOG = logging.getLogger("peerpouch.jobs")
 
 
@@ -61,19 +64,62 @@ class ReplicatorDocuments:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def rows(self) -> list[dict[str, Any]]:
-        """Rows of ``_scheduler/docs``, by document: of those that have a job, and of those that ended."""
-        rows: dict[str, dict[str, Any]] = {}
-        try:
-            async with self._hold() as database:
-                async for row in database.all_docs(include_docs=True):
-                    doc = row.get("doc") or {}
-                    if doc.get("_replication_state") in _ENDED and not row["id"].startswith("_design/"):
-                        rows[row["id"]] = _ended_row(row["id"], doc)
-        except NotFound:
-            pass
-        running = {doc_id: reports.scheduler_doc(job) for doc_id, (_, job) in self._jobs.items()}
-        return [row for _, row in sorted({**rows, **self._failed, **running}.items())]
+    async def page(self, states: Collection[str] | None, skip: int, limit: int | None) -> tuple[int, list[Row]]:
+        """Rows of ``_scheduler/docs``, by document: of those that have a job, and of those that ended.
+
+        However many documents there are, no more than the rows that are asked for are held at once.
+
+        Args:
+            states: Only those that are in one of these states.
+            skip, limit: Which of them.
+
+        Returns:
+            How many there are, and those that were asked for.
+        """
+        count = 0
+        shown: list[Row] = []
+        async with aclosing(self._rows()) as rows:
+            async for row in rows:
+                if states is not None and row["state"] not in states:
+                    continue
+                if count >= skip and (limit is None or len(shown) < limit):
+                    shown.append(row)
+                count += 1
+        return count, shown
+
+    async def row(self, doc_id: str) -> Row | None:
+        """The row of one document; ``None`` if it has neither a job nor come to its end."""
+        known = self._known(doc_id)
+        if known is None and not doc_id.startswith("_"):
+            with suppress(NotFound):
+                async with self._hold() as database:
+                    doc = await database.get(doc_id)
+                    known = _ended_row(doc_id, doc) if doc.get("_replication_state") in _ENDED else None
+        return known
+
+    def _known(self, doc_id: str) -> Row | None:
+        if doc_id in self._jobs:
+            return reports.scheduler_doc(self._jobs[doc_id][1])
+        return self._failed.get(doc_id)
+
+    async def _rows(self) -> AsyncGenerator[Row, None]:
+        # Mostly those are documents, too; but one may have just been deleted, or the database.
+        waiting = deque(sorted({*self._jobs, *self._failed}))
+        with suppress(NotFound):
+            async with self._hold() as database, aclosing(database.all_docs(include_docs=True)) as listing:
+                async for listed in listing:
+                    doc_id, doc = listed["id"], listed.get("doc") or {}
+                    while waiting and waiting[0] <= doc_id:
+                        known = self._known(waiting.popleft())
+                        if known is not None:
+                            yield known
+                    ended = doc.get("_replication_state") in _ENDED and not doc_id.startswith("_design/")
+                    if ended and self._known(doc_id) is None:
+                        yield _ended_row(doc_id, doc)
+        for doc_id in waiting:
+            known = self._known(doc_id)
+            if known is not None:
+                yield known
 
     async def _follow(self) -> None:
         while True:
@@ -84,7 +130,7 @@ class ReplicatorDocuments:
             except PeerPouchError as error:
                 _LOG.info("_replicator can't be followed: %s", error.reason)
                 if isinstance(error, NotFound):
-                    for doc_id in list(self._jobs):
+                    for doc_id in {*self._jobs, *self._failed}:
                         await self._drop(doc_id)
             await self._clock.sleep(_AGAIN)
 

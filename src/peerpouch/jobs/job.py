@@ -43,6 +43,7 @@ class Job:
         retry: Begin again after an error, however often.
         user: Who asked.
         doc_id: The document of ``_replicator`` that asked.
+        bounded: Whether ``open_endpoint`` opens no more than the user may reach, who is no administrator.
     """
 
     def __init__(
@@ -55,9 +56,11 @@ class Job:
         retry: bool,
         user: str | None = None,
         doc_id: str | None = None,
+        bounded: bool = False,
     ) -> None:
         self.request = request
         self.user = user
+        self.bounded = bounded
         self.doc_id = doc_id
         self.session = secrets.token_hex(16)
         self.history: deque[Event] = deque(maxlen=_HISTORY)

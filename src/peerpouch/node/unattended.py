@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Self
@@ -82,6 +82,16 @@ class Unattended:
         """See :class:`~peerpouch.couchapi.replications.Replications`."""
         return await self.scheduler.replicate(fields, user)
 
+    async def replicate_for(self, fields: Mapping[str, Any], user: User) -> tuple[int, dict[str, Any]]:
+        """See :class:`~peerpouch.couchapi.replications.Replications`."""
+
+        @asynccontextmanager
+        async def open_endpoint(endpoint: Endpoint, create: bool) -> AsyncIterator[Database]:
+            # The registry knows names only, and hands out what this user may do with one.
+            yield await self._registry.open(endpoint.address, user)
+
+        return await self.scheduler.replicate_for(fields, user.name, open_endpoint)
+
     def active_tasks(self) -> list[dict[str, Any]]:
         """See :class:`~peerpouch.couchapi.replications.Replications`."""
         now = self._clock.now()
@@ -94,9 +104,15 @@ class Unattended:
         """See :class:`~peerpouch.couchapi.replications.Replications`."""
         return [reports.scheduler_job(job) for job in self.scheduler.jobs]
 
-    async def scheduler_docs(self) -> list[dict[str, Any]]:
+    async def scheduler_docs(
+        self, states: Collection[str] | None, skip: int, limit: int | None
+    ) -> tuple[int, list[dict[str, Any]]]:
         """See :class:`~peerpouch.couchapi.replications.Replications`."""
-        return await self._documents.rows()
+        return await self._documents.page(states, skip, limit)
+
+    async def scheduler_doc(self, doc_id: str) -> dict[str, Any] | None:
+        """See :class:`~peerpouch.couchapi.replications.Replications`."""
+        return await self._documents.row(doc_id)
 
 
 async def _create(exchange: NetworkExchange, endpoint: Endpoint) -> None:
