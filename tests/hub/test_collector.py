@@ -6,6 +6,7 @@ import pytest
 
 from peerpouch.hub import collector as module
 from peerpouch.hub.collector import Collected, Collector, collect_garbage
+from peerpouch.ports import Document, Documents
 from tests.hub.conftest import Join, publish
 from tests.hub.fakes import FakeClock, MemoryHub
 
@@ -106,6 +107,25 @@ async def test_an_operator_does_it_by_the_clock(join: Join, hub: MemoryHub, cloc
     assert done == Collected(deleted=1, purged=2)
     assert sorted(hub._docs) == sorted([f"share:{living}", "share:unknown", signal(2)])
     assert steps
+
+
+async def test_an_operator_remembers_no_more_than_a_few_of_many_dead(
+    hub: MemoryHub, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_DOCUMENTS", 5)
+    remembered: list[int] = []
+    delete = module._delete
+
+    async def watched(database: Documents, dead: list[Document]) -> int:
+        remembered.append(len(dead))
+        return await delete(database, dead)
+
+    monkeypatch.setattr(module, "_delete", watched)
+    for number in range(12):
+        hub.force({"_id": signal(number)})
+    assert await collect_garbage(hub, now=clock.now()) == Collected(deleted=12, purged=12)
+    assert max(remembered) == 5
+    assert len(hub._docs) == 0
 
 
 @pytest.mark.parametrize("created", [10**400, -(10**400), 2**60, None, "soon", 1.5, True])

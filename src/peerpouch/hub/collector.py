@@ -159,6 +159,11 @@ async def collect_garbage(
             document = row.get("doc")
             if document is not None and _ended_before(document, now):
                 dead.append({"_id": document["_id"], "_rev": document["_rev"], "_deleted": True})
+            if len(dead) >= MAX_DOCUMENTS:  # whoever fills a hub decides how many there are: not all are remembered
+                done.deleted += await _delete(database, dead)
+                dead = []
+                if progress is not None:
+                    progress(done)
         done.deleted += await _delete(database, dead)
         if progress is not None:
             progress(done)
