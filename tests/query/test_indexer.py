@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import peerpouch.query.indexer as module
+from peerpouch.ports import Changes, ChangesPage
 from peerpouch.query.indexer import Indexer, Rows, in_thread
 from tests.query.databases import LocalDatabase, database, ids
 
@@ -76,6 +78,67 @@ async def test_of_a_document_that_changes_while_rows_are_gathered_the_newest_row
 
         await Indexer(db, db).refresh("i", meddled)
         assert await keys(db) == sorted([*(n for n in range(30) if n not in (3, 4)), 300])
+
+
+async def test_while_documents_are_mapped_the_next_are_read_and_those_before_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 10)
+    monkeypatch.setattr(module, "WRITTEN", 10)
+    read, writing, mapping = 0, asyncio.Event(), asyncio.Event()
+    pages_read = asyncio.Condition()
+    update, pages = LocalDatabase.update_index, Changes.pages
+
+    async def slow(self: LocalDatabase, index: str, rows: Any, *, since: Any, upto: Any) -> bool:
+        writing.set()
+        await mapping.wait()
+        return await update(self, index, rows, since=since, upto=upto)
+
+    async def counted(self: Changes) -> AsyncIterator[ChangesPage]:
+        nonlocal read
+        async for page in pages(self):
+            async with pages_read:
+                read += 1
+                pages_read.notify_all()
+            yield page
+
+    async def mapped(docs: list[dict[str, Any]]) -> list[Rows]:
+        if docs[0]["n"] == 10:
+            await writing.wait()
+            async with pages_read:
+                await pages_read.wait_for(lambda: read == 3)
+            mapping.set()
+        return [rows_of(doc) for doc in docs]
+
+    async with database({"_id": f"{n:02}", "n": n} for n in range(50)) as db:
+        monkeypatch.setattr(LocalDatabase, "update_index", slow)
+        monkeypatch.setattr(Changes, "pages", counted)
+        async with asyncio.timeout(30):
+            await Indexer(db, db).refresh("i", mapped)
+        assert await keys(db) == list(range(50))
+
+
+@pytest.mark.parametrize("failure", [ValueError, asyncio.CancelledError])
+async def test_what_was_gathered_before_an_error_is_kept_and_no_task_is_left(
+    monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 10)
+    monkeypatch.setattr(module, "WRITTEN", 10)
+
+    async def mapped(docs: list[dict[str, Any]]) -> list[Rows]:
+        if docs[0]["n"] == 20:
+            raise failure
+        return [rows_of(doc) for doc in docs]
+
+    async with database({"_id": f"{n:02}", "n": n} for n in range(50)) as db:
+        before = asyncio.all_tasks()
+        with pytest.raises(failure):
+            await Indexer(db, db).refresh("i", mapped)
+        assert asyncio.all_tasks() == before
+        if failure is ValueError:
+            assert await keys(db) == list(range(20))
+        await Indexer(db, db).refresh("i", in_thread(rows_of))
+        assert await keys(db) == list(range(50))
 
 
 async def test_nothing_new_writes_nothing() -> None:

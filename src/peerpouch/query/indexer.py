@@ -2,7 +2,8 @@
 
 An index is as of a sequence. To bring it up to date, the changes since then are read in batches; each batch's documents
 are mapped to rows, off the event loop, and the rows of a few batches are written together with the sequence up to which
-they go, in one transaction. So a crash, or a cancelled caller, loses at most the batches in hand.
+they go, in one transaction. So a crash, or a cancelled caller, loses at most the batches in hand. While documents are
+mapped, by a process of its own perhaps, the next ones are read, and the rows of those before are written.
 
 Other processes may bring the same index up to date at the same time. A batch is written only if the index is still
 where its changes were read from, so rows of an older state never replace those of a newer one; who was slower reads
@@ -13,12 +14,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Self
 from weakref import WeakValueDictionary
 
-from peerpouch.ports import Changes, Document, Documents, IndexStore, Seq
+from peerpouch.ports import Changes, ChangesPage, Document, Documents, IndexStore, Seq
 
 BATCH: Final = 2000
 """Documents mapped at a time. With documents of the largest size the feed's own limit of bytes ends a page earlier."""
@@ -30,7 +32,7 @@ index over 100,000 documents, with 10,000 it is 130 MB. More would keep other wr
 tenth of a second."""
 
 WRITTEN_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of keys and values beyond which nothing more is gathered."""
+"""Bytes of keys and values beyond which nothing more is gathered. As much again may be on its way to the file."""
 
 Rows = Sequence[tuple[bytes, bytes | None]]
 MapDocuments = Callable[[list[Document]], Awaitable[Sequence[Rows]]]
@@ -114,8 +116,8 @@ class Indexer:
         """Go on from ``since``; ``None`` when somebody else moved the index meanwhile."""
         done = 0
         reached, gathered = since, _Gathered()
-        async with changes as feed:
-            async for page in feed.pages():
+        async with changes as feed, _Writing(self._store, index, since) as writing, aclosing(_ahead(feed)) as pages:
+            async for page in pages:
                 if page.last_seq == reached or (reached is not None and not page.results and not page.pending):
                     # Nothing new: writing the sequence alone would cost a transaction for each query.
                     continue
@@ -130,14 +132,70 @@ class Indexer:
                 gathered.add(await _map(docs, map_documents))
                 reached = page.last_seq
                 if gathered.full or not page.pending:
-                    if not await self._store.update_index(index, gathered.rows, since=since, upto=reached):
+                    if not await writing.begin(gathered.rows, reached):
                         return None
-                    since, gathered = reached, _Gathered()
-        if reached is None or reached != since:
-            reached = reached or "0"
-            if not await self._store.update_index(index, gathered.rows, since=since, upto=reached):
-                return None
-        return reached
+                    gathered = _Gathered()
+            if reached is None or reached != writing.upto:
+                reached = reached or "0"
+                if not await writing.begin(gathered.rows, reached):
+                    return None
+            return reached if await writing.end() else None
+
+
+async def _ahead(feed: Changes) -> AsyncGenerator[ChangesPage, None]:
+    """The pages of a feed; while one is worked on, the next is read, and no more than that one."""
+    async with aclosing(feed.pages()) as pages:
+
+        async def step() -> ChangesPage | None:
+            return await anext(pages, None)
+
+        reading = asyncio.create_task(step())
+        try:
+            while (page := await reading) is not None:
+                reading = asyncio.create_task(step())
+                yield page
+        finally:
+            reading.cancel()
+            await _ended(reading)
+
+
+class _Writing:
+    """Writes rows while the next are gathered: one write at a time, each from where the one before ended."""
+
+    def __init__(self, store: IndexStore, index: str, since: Seq | None) -> None:
+        self._store = store
+        self._index = index
+        self._task: asyncio.Task[bool] | None = None
+        self.upto = since
+        """As of which sequence the index is when what was begun has ended."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._task is not None:
+            if kind is not None and issubclass(kind, asyncio.CancelledError):
+                self._task.cancel()
+            await _ended(self._task)  # after an error, too: what was gathered before it is not lost
+
+    async def begin(self, rows: Mapping[str, Rows], upto: Seq) -> bool:
+        """Begin to write, when the write before has ended; whether that one found the index where it was to begin."""
+        went_well = await self.end()
+        if went_well:
+            self._task = asyncio.create_task(self._store.update_index(self._index, rows, since=self.upto, upto=upto))
+            self.upto = upto
+        return went_well
+
+    async def end(self) -> bool:
+        """Wait until all is written; whether it is."""
+        return self._task is None or await self._task
+
+
+async def _ended(task: asyncio.Task[Any]) -> None:
+    """Wait until a task has ended; how, whoever awaited it knows."""
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
 
 
 class _Gathered:
