@@ -52,7 +52,7 @@ export class Host {
    * @returns {Promise<OwnShare>} Rejects with `bad_request` or `hub_unreachable`.
    */
   async share(database, { name = database.name, info = null, access, peers, onRemote } = {}) {
-    const door = new Door(name, {
+    const door = await Door.make(name, {
       access,
       peers,
       onRemote,
@@ -136,8 +136,8 @@ export class Host {
       if (error.error !== 'timeout') throw error;
       throw new PeerPouchError('forbidden', 'The other side did not decide in time.');
     });
+    const { handler, revoke } = await own.app(access, remote);
     if (!serves()) throw new PeerPouchError('share_not_found', 'No such share is here, or not for you any more.');
-    const { handler, revoke } = own.app(access, remote);
-    return { info: own.info, handler, revoke, serves };
+        return { info: own.info, handler, revoke, serves };
   }
 }

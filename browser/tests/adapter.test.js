@@ -43,7 +43,7 @@ before(() => {
     transport,
     welcome: async ({ peer, info }) => {
       told.push(info);
-      return { info: 'welcome', ...createApp(shared, { access, peer }) };
+      return { info: 'welcome', ...(await createApp(shared, { access, peer })) };
     },
   });
   opener = new Pool({ address: addresses[1], hub, transport, welcome: async () => assert.fail() });

@@ -35,18 +35,18 @@ async function remote() {
   return { key, fingerprint, text, session: 's', contact: null };
 }
 
-const door = (rules = {}) => new Door('Notes', { invitations, contacts, parse: Access.parse, ...rules });
+const door = (rules = {}) => Door.make('Notes', { invitations, contacts, parse: Access.parse, ...rules });
 const decide = (at, peer, token = null, info = null) => at.decide(peer, 'share', info, token);
 const accessOf = async (at, peer, token) => at.accessOf(await decide(at, peer, token));
 
 test('a share that says nothing lets everybody read and write', async () => {
-  const access = await accessOf(door(), ada);
+  const access = await accessOf(await door(), ada);
   assert.ok(access.read && access.write);
 });
 
 test('onRemote sees who comes and what is said, and may refuse with a reason', async () => {
   const seen = [];
-  const at = door({
+  const at = await door({
     onRemote: async (event) => {
       seen.push([event.share, event.peer.fingerprint, event.info, event.defaultPrevented]);
       if (event.peer.fingerprint !== ada.fingerprint) event.preventDefault('Come back tomorrow.');
@@ -56,7 +56,7 @@ test('onRemote sees who comes and what is said, and may refuse with a reason', a
   assert.deepEqual(seen, [['share', ada.fingerprint, { hello: 1 }, false]]);
   await assert.rejects(decide(at, bob), fails('forbidden', /^Come back tomorrow\.$/));
   for (const reason of [undefined, '', '  ', 7, null]) {
-    await assert.rejects(decide(door({ onRemote: (event) => event.preventDefault(reason) }), ada), fails('forbidden', /does not let you in/));
+    await assert.rejects(decide(await door({ onRemote: (event) => event.preventDefault(reason) }), ada), fails('forbidden', /does not let you in/));
   }
 });
 
@@ -66,7 +66,7 @@ test('what goes wrong while deciding refuses, and does not say what it was', asy
     throw new Error('secret');
   };
   for (const rules of [{ onRemote: broken }, { access: broken }, { access: () => 'nonsense' }]) {
-    await assert.rejects(decide(door(rules), ada), fails('forbidden', /could not let you in/));
+    await assert.rejects(decide(await door(rules), ada), fails('forbidden', /could not let you in/));
   }
   assert.equal(logged.mock.callCount(), 3);
 });
@@ -74,64 +74,64 @@ test('what goes wrong while deciding refuses, and does not say what it was', asy
 test('peers are keys as bytes or text, fingerprints, or names of contacts; nobody else comes in', async () => {
   await contacts.add('Ada', ada.key, { now: 1 });
   for (const name of [ada.key, ada.text, ada.fingerprint, ada.fingerprint.toUpperCase().replaceAll('-', ' '), 'Ada']) {
-    const at = door({ peers: [name] });
+    const at = await door({ peers: [name] });
     await decide(at, ada);
     await assert.rejects(decide(at, bob), fails('forbidden', /with others only/));
-    const byAccess = door({ access: { peers: [name] } });
+    const byAccess = await door({ access: { peers: [name] } });
     await decide(byAccess, ada);
     await assert.rejects(decide(byAccess, bob), fails('forbidden', /with others only/));
   }
-  await assert.rejects(decide(door({ peers: [] }), ada), fails('forbidden'));
+  await assert.rejects(decide(await door({ peers: [] }), ada), fails('forbidden'));
 });
 
 test('a function says for each what it may do, and refuses with null', async () => {
-  const at = door({ access: async (peer) => (peer.fingerprint === ada.fingerprint ? 'read-only' : null) });
+  const at = await door({ access: async (peer) => (peer.fingerprint === ada.fingerprint ? 'read-only' : null) });
   assert.equal((await accessOf(at, ada)).write, false);
   await assert.rejects(decide(at, bob), fails('forbidden', /with others only/));
 });
 
-test('rules that are none are refused when they are given', () => {
-  assert.throws(() => door({ access: 'everything' }), fails('bad_request'));
-  assert.throws(() => door({ peers: 'Ada' }), fails('bad_request'));
-  assert.throws(() => door({ onRemote: 'yes' }), fails('bad_request'));
+test('rules that are none are refused when they are given', async () => {
+  await assert.rejects(door({ access: 'everything' }), fails('bad_request'));
+  await assert.rejects(door({ peers: 'Ada' }), fails('bad_request'));
+  await assert.rejects(door({ onRemote: 'yes' }), fails('bad_request'));
 });
 
 test('an invite lets in past the rules, gives what it says, and closes a share that said nothing', async () => {
   const plain = await invitations.add();
   const reading = await invitations.add({ access: 'read-only' });
-  const at = door({ peers: [], access: 'read-write' });
+  const at = await door({ peers: [], access: 'read-write' });
   assert.ok((await accessOf(at, ada, plain)).write);
   assert.ok(!(await accessOf(at, ada, reading)).write);
   await assert.rejects(decide(at, ada), fails('forbidden'));
   // What may be done says nothing of who may come; the twins do.
   for (const rules of [{}, { access: 'read-only' }, { access: { read: true, write: false } }]) {
-    await assert.rejects(decide(door(rules), bob), fails('forbidden', /for those who were invited/));
+    await assert.rejects(decide(await door(rules), bob), fails('forbidden', /for those who were invited/));
   }
   for (const rules of [{ access: () => 'read-only' }, { onRemote: () => {} }, { peers: [bob.key] }]) {
-    await decide(door(rules), bob);
+    await decide(await door(rules), bob);
   }
   await assert.rejects(decide(at, bob, new Uint8Array(16)), fails('forbidden', /not valid any more/));
 });
 
 test('an invite for one is bound to the first key, and the same key may use it again', async () => {
   const token = await invitations.add({ once: true });
-  await decide(door(), ada, token);
-  await decide(door(), ada, token);
-  await assert.rejects(decide(door(), bob, token), fails('forbidden', /somebody else has used it/));
+  await decide(await door(), ada, token);
+  await decide(await door(), ada, token);
+  await assert.rejects(decide(await door(), bob, token), fails('forbidden', /somebody else has used it/));
   // The twin: without `once`, it is for whoever has it.
   const shared = await invitations.add();
-  await decide(door(), ada, shared);
-  await decide(door(), bob, shared);
+  await decide(await door(), ada, shared);
+  await decide(await door(), bob, shared);
 });
 
 test('who was shut out stays out, invited or not, until that is taken back', async () => {
   const token = await invitations.add();
   await invitations.revoke(ada.key);
-  await assert.rejects(decide(door({ access: 'read-only' }), ada), fails('forbidden', /any more/));
-  await assert.rejects(decide(door(), ada, token), fails('forbidden', /any more/));
-  await decide(door(), bob, token);
+  await assert.rejects(decide(await door({ access: 'read-only' }), ada), fails('forbidden', /any more/));
+  await assert.rejects(decide(await door(), ada, token), fails('forbidden', /any more/));
+  await decide(await door(), bob, token);
   await invitations.revoke(ada.key, false);
-  await decide(door(), ada, token);
+  await decide(await door(), ada, token);
 });
 
 test('a token travels within the info, and comes out of it again', async () => {

@@ -36,6 +36,9 @@ export function remote(handler) {
   });
 }
 
+/** The same for an app in the making. @param {ReturnType<typeof import('../src/couchapi/app.js').createApp>} app */
+export const shared = (app) => remote(async (request) => (await app).handler(request));
+
 /**
  * Every leaf of a database, with the content of its attachments: equal for databases that have converged.
  *

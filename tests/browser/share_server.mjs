@@ -11,8 +11,8 @@ import { pouch } from '../../browser/tests/pouch.js';
 const db = pouch();
 const peer = { key: new Uint8Array(32).fill(7) };
 const apps = {
-  owner: createApp(db, { peer, name: 'owner' }),
-  share: createApp(db, { peer, name: 'share', access: JSON.parse(process.argv[2]) }),
+  owner: await createApp(db, { peer, name: 'owner' }),
+  share: await createApp(db, { peer, name: 'share', access: JSON.parse(process.argv[2]) }),
 };
 
 const server = createServer(async (incoming, outgoing) => {

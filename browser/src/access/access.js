@@ -5,7 +5,8 @@
  */
 
 import { PeerPouchError } from '../errors.js';
-import { compileSelector, isObject } from './selector.js';
+import { lazily } from '../lazy.js';
+import { isObject } from '../values.js';
 
 /**
  * `describe`: what tells of the database but not of its documents' content, for whoever may read or write. `own`:
@@ -44,6 +45,9 @@ const REFUSALS = {
 const NAMED = /** @type {Record<string, AccessOptions>} */ ({ 'read-write': {}, 'read-only': { write: false } });
 const KNOWN = ['read', 'write', 'select', 'validate', 'peers', 'queries'];
 
+/** What only shares need that are limited by a selector. */
+const limiting = lazily(() => import('./limiting.js'));
+
 /** @param {string} reason @returns {never} */
 function refuse(reason) {
   throw new PeerPouchError('forbidden', reason);
@@ -51,12 +55,14 @@ function refuse(reason) {
 
 export class Access {
   /**
+   * Use {@link parse}.
+   *
    * @param {AccessOptions} options
-   * @throws {PeerPouchError} `bad_request` or `invalid_selector` for malformed ones. An option that is not known is
-   *   one, too: a
-   *   misspelt limit must not open the door.
+   * @param {import('./limiting.js').Limit} [limit] What `select` leaves of a database.
+   * @throws {PeerPouchError} `bad_request` for malformed ones. An option that is not known is one, too: a misspelt limit
+   *   must not open the door.
    */
-  constructor(options) {
+  constructor(options, limit) {
     for (const name of Object.keys(options)) {
       if (!KNOWN.includes(name)) throw new PeerPouchError('bad_request', `An access has no ${JSON.stringify(name)}.`);
     }
@@ -74,7 +80,7 @@ export class Access {
     this.write = write;
     /** A copy that nobody changes afterwards. */
     this.select = select === undefined ? undefined : structuredClone(select);
-    if (this.select !== undefined) compileSelector(this.select);
+    this.limit = limit;
     this.validate = validate;
     this.peers = peers === undefined ? undefined : [...peers];
     this.queries = queries;
@@ -83,15 +89,20 @@ export class Access {
   /**
    * @param {Access | string | AccessOptions | undefined} value `'read-write'` (the default), `'read-only'`, or
    *   options.
+   * @returns {Promise<Access>} Rejects with `bad_request` or `invalid_selector`.
    */
-  static parse(value = 'read-write') {
+  static async parse(value = 'read-write') {
     if (value instanceof Access) return value;
-    if (typeof value === 'string' && Object.hasOwn(NAMED, value)) return new Access(NAMED[value]);
-    if (isObject(value)) return new Access(value);
-    throw new PeerPouchError(
-      'bad_request',
-      `${JSON.stringify(value)} is not an access: give 'read-write', 'read-only' or an object.`,
-    );
+    const options = typeof value === 'string' && Object.hasOwn(NAMED, value) ? NAMED[value] : value;
+    if (!isObject(options)) {
+      throw new PeerPouchError(
+        'bad_request',
+        `${JSON.stringify(value)} is not an access: give 'read-write', 'read-only' or an object.`,
+      );
+    }
+    if (options.select === undefined) return new Access(options);
+    const { limitTo } = await limiting();
+    return new Access(options, limitTo(options.select));
   }
 
   /** @param {Action} action */

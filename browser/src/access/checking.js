@@ -1,7 +1,7 @@
 /** Documents as visitors write them: what makes one unwritable whatever else is there, and what of one is stored. */
 
 import { PeerPouchError } from '../errors.js';
-import { isObject } from './selector.js';
+import { isObject } from '../values.js';
 
 /** @typedef {Record<string, any>} Doc */
 

@@ -4,7 +4,8 @@
  */
 
 import { PeerPouchError } from '../errors.js';
-import { collate, compileFields, compileSelector, isObject } from './selector.js';
+import { isObject } from '../values.js';
+import { collate, compileFields, compileSelector } from './selector.js';
 
 /** Documents that are sorted in memory at most. */
 const MAX_SORTED = 10_000;

@@ -8,14 +8,15 @@
  */
 
 import { PeerPouchError } from '../errors.js';
+import { lazily } from '../lazy.js';
 import { LocalDocuments, asError, refusal } from './documents.js';
 import { GuestDocs } from './guests.js';
-import { LimitedDocuments } from './limited.js';
-import { selectionOf } from './selection.js';
-import { find } from './finding.js';
 
 /** @typedef {import('./documents.js').Doc} Doc */
 /** @typedef {import('./documents.js').WriteResult} WriteResult */
+
+/** What only queries need. */
+const finding = lazily(() => import('./finding.js'));
 
 /** @param {unknown} id @returns {id is string} */
 const isLocal = (id) => typeof id === 'string' && id.startsWith('_local/');
@@ -45,9 +46,9 @@ export class GatedDatabase {
     this.documents = new LocalDocuments(db);
     this.access = access;
     this.peer = peer;
-    /** @type {LocalDocuments | LimitedDocuments} */
+    /** @type {LocalDocuments | import('./limited.js').LimitedDocuments} */
     this.inner = access.select
-      ? new LimitedDocuments(this.documents, selectionOf(this.documents, access.select))
+      ? /** @type {import('./limiting.js').Limit} */ (access.limit)(this.documents)
       : this.documents;
     this.guests = new GuestDocs(this.documents, `${visitor}\0${access.fingerprint}`);
     this.visit = new AbortController();
@@ -185,6 +186,7 @@ export class GatedDatabase {
   /** @param {any} query */
   async find(query) {
     this.access.requireQuery('_find');
+    const { find } = await finding();
     this.require('query');
     return find(this.inner, query, () => this.require('query'));
   }

@@ -10,9 +10,8 @@
  */
 
 import { PeerPouchError } from '../errors.js';
-import { sha256, utf8 } from '../trust/bytes.js';
-import { isObject } from './selector.js';
-import { hex } from './selection.js';
+import { hex, sha256, utf8 } from '../trust/bytes.js';
+import { isObject } from '../values.js';
 
 /** Documents of one visitor: a replication keeps one on each side; a different filter is a different replication. */
 const MAX_DOCS = 32;

@@ -22,7 +22,7 @@
  */
 
 import { PeerPouchError } from '../errors.js';
-import { sha256, utf8 } from '../trust/bytes.js';
+import { hex, sha256, utf8 } from '../trust/bytes.js';
 import { ordered } from './access.js';
 import { PAGE, ancestry, byWinning } from './documents.js';
 import { compileSelector } from './selector.js';
@@ -42,9 +42,6 @@ const UNSAVED = 1000;
 
 /** Fields that only some ways of reading add, so that a selector must not see them. */
 const ADDED = ['_revisions', '_conflicts', '_deleted_conflicts', '_revs_info', '_local_seq'];
-
-/** @param {Uint8Array} data */
-export const hex = (data) => Array.from(data, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
 /** Of a deleted leaf nothing but id, revision, deletion and history. @param {Doc} leaf @returns {Doc} */
 function strip({ _id, _rev, _revisions }) {

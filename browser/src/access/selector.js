@@ -8,6 +8,7 @@
  */
 
 import { PeerPouchError } from '../errors.js';
+import { isObject } from '../values.js';
 import { PatternError, compilePattern } from './patterns.js';
 
 /** How deep selectors may nest in selectors, how many conditions and regular expressions one may have: as in Python. */
@@ -37,9 +38,6 @@ const TYPES = ['array', 'boolean', 'null', 'number', 'object', 'string'];
 function refuse(reason) {
   throw new PeerPouchError('invalid_selector', reason);
 }
-
-/** @param {unknown} value @returns {value is Json} */
-export const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
 
 /** @param {any} value */
 function kind(value) {

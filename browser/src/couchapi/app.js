@@ -129,13 +129,13 @@ const SHARED = new Room();
  *   peer?: any,
  *   name?: string, clock?: import('../access/watching.js').Clock, room?: Room }} [options] `peer`: who visits, with its `key`, under
  *   which its checkpoints are kept, whatever its session. `name`: what it knows the database by.
- * @returns {{ handler: (request: import('./requests.js').RequestLike) => Promise<Response>, revoke: (reason?: string)
- *   => void }}
- * @throws {PeerPouchError} For a malformed access.
+ * @returns {Promise<{
+ *   handler: (request: import('./requests.js').RequestLike) => Promise<Response>, revoke: (reason?: string) => void,
+ * }>} Rejects for a malformed access.
  */
-export function createApp(db, { access, peer, name = 'share', clock = systemClock, room = SHARED } = {}) {
+export async function createApp(db, { access, peer, name = 'share', clock = systemClock, room = SHARED } = {}) {
   const visitor = peer?.key instanceof Uint8Array ? `peer\0${toText(peer.key)}` : 'anonymous\0';
-  const database = new GatedDatabase(db, Access.parse(access), { visitor, peer });
+  const database = new GatedDatabase(db, await Access.parse(access), { visitor, peer });
   /** @param {import('./requests.js').RequestLike} raw */
   async function handler(raw) {
     /** @type {Request | null} */

@@ -1,7 +1,7 @@
 /** Handlers of many documents at once: `_bulk_docs`, `_bulk_get`, `_revs_diff`. */
 
 import { checkRev } from '../access/checking.js';
-import { isObject } from '../access/selector.js';
+import { isObject } from '../values.js';
 import { withoutHistory } from './documents.js';
 import { refuse } from './requests.js';
 import { errorFields, jsonResponse, streamResponse, told } from './responses.js';

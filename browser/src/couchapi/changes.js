@@ -1,8 +1,8 @@
 /** The changes feed: normal, longpoll, continuous and eventsource. */
 
 import { asError } from '../access/documents.js';
-import { compileSelector } from '../access/selector.js';
 import { Idle } from '../access/watching.js';
+import { lazily } from '../lazy.js';
 import { refuse } from './requests.js';
 import { errorFields, streamResponse, told } from './responses.js';
 
@@ -14,6 +14,9 @@ import { errorFields, streamResponse, told } from './responses.js';
  * CouchDB's.
  */
 const TIMEOUT = 60_000;
+
+/** What only feeds with a selector need. */
+const selecting = lazily(() => import('../access/selector.js'));
 
 const FEEDS = ['normal', 'longpoll', 'continuous', 'live', 'eventsource'];
 
@@ -36,12 +39,15 @@ function heartbeatOf(params) {
 }
 
 /** @param {import('./requests.js').Params} params */
-function filterOf(params) {
+async function filterOf(params) {
   const filter = params.text('filter');
   if (filter === undefined) return {};
   if (filter === '_doc_ids')
     return { doc_ids: params.strings('doc_ids') ?? refuse('`doc_ids` filter parameter is not a list.') };
-  if (filter === '_selector') return { matches: compileSelector(params.json('selector')) };
+  if (filter === '_selector') {
+    const { compileSelector } = await selecting();
+    return { matches: compileSelector(params.json('selector')) };
+  }
   if (filter === '_design') return { matches: (/** @type {any} */ doc) => doc._id.startsWith('_design/') };
   if (filter === '_view') return { filter, view: params.text('view') };
   // A function of one of the page's own design documents.
@@ -71,7 +77,7 @@ export async function changes(request) {
     conflicts: params.boolean('conflicts'),
     idle: new Idle(request.context.clock, { heartbeat, timeout }),
     signal: abort.signal,
-    ...filterOf(params),
+    ...(await filterOf(params)),
   };
   const live = feed !== 'normal' && feed !== 'longpoll';
   /** @param {any} more @returns {AsyncGenerator<Page>} */

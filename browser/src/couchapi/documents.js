@@ -1,7 +1,7 @@
 /** Handlers of one document: GET with every option, PUT, DELETE. */
 
 import { checkRev } from '../access/checking.js';
-import { isObject } from '../access/selector.js';
+import { isObject } from '../values.js';
 import { readRelated } from './multipart.js';
 import { refuse } from './requests.js';
 import { etag, jsonResponse } from './responses.js';

@@ -2,12 +2,15 @@
  * Handlers of listings and queries: `_all_docs`, `_design_docs`, `_local_docs`, `_find`, `_explain`, `_index`, views.
  */
 
-import { compileSelector } from '../access/selector.js';
+import { lazily } from '../lazy.js';
 import { refuse } from './requests.js';
 import { jsonResponse, streamResponse, told } from './responses.js';
 
 /** @typedef {import('./requests.js').Request} Request */
 /** @typedef {import('./requests.js').Params} Params */
+
+/** What only queries need. */
+const selecting = lazily(() => import('../access/selector.js'));
 
 /** Documents that `_find` gives when nobody says how many: CouchDB's. */
 const DEFAULT_LIMIT = 25;
@@ -130,6 +133,7 @@ async function queryOf(request) {
   const body = await request.object();
   const params = request.params.withBody(body);
   if (!('selector' in body)) refuse('Missing required key: selector');
+  const { compileSelector } = await selecting();
   compileSelector(body.selector);
   const fields = body.fields === 'all_fields' ? undefined : params.strings('fields');
   return {

@@ -5,7 +5,7 @@
  * PouchDB takes an attachment as one Blob, so the body is gathered as Blobs, which a browser may keep on disk.
  */
 
-import { isObject } from '../access/selector.js';
+import { isObject } from '../values.js';
 import { PeerPouchError } from '../errors.js';
 import { inflated } from '../transport/exchange.js';
 import { MAX_BODY, MAX_JSON, blobOf, read, refuse } from './requests.js';

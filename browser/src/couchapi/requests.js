@@ -2,7 +2,7 @@
 
 import { PeerPouchError } from '../errors.js';
 import { inflated } from '../transport/exchange.js';
-import { isObject } from '../access/selector.js';
+import { isObject } from '../values.js';
 import { Body, LARGE } from './room.js';
 
 /**

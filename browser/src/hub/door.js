@@ -58,22 +58,22 @@ export class RemoteEvent {
   }
 }
 
+/**
+ * @typedef {object} Rules
+ * @property {any} [access] What those who come may do, or a function that says it for each.
+ * @property {(Uint8Array | string)[]} [peers] Who may come; undefined for anybody. The invited may in any case.
+ * @property {(event: RemoteEvent) => unknown} [onRemote] Asked at last.
+ * @property {import('../trust/invitations.js').Invitations} invitations The database's.
+ * @property {import('../trust/contacts.js').Contacts} contacts The names that `peers` may use.
+ * @property {(value: any) => Promise<Access>} parse What makes an access of what users give.
+ */
+
 export class Door {
   #parse;
   #contacts;
   #isDefault;
 
-  /**
-   * @param {string} name The share's, for the console.
-   * @param {object} rules
-   * @param {any} [rules.access] What those who come may do, or a function that says it for each.
-   * @param {(Uint8Array | string)[]} [rules.peers] Who may come; undefined for anybody. The invited may in any case.
-   * @param {(event: RemoteEvent) => unknown} [rules.onRemote] Asked at last.
-   * @param {import('../trust/invitations.js').Invitations} rules.invitations The database's.
-   * @param {import('../trust/contacts.js').Contacts} rules.contacts The names that `peers` may use.
-   * @param {(value: any) => Access} rules.parse What makes an access of what users give.
-   * @throws {PeerPouchError} `bad_request` if the access, or `peers`, is none.
-   */
+  /** Use {@link make}. @param {string} name @param {Rules} rules */
   constructor(name, { access, peers, onRemote, invitations, contacts, parse }) {
     if (peers !== undefined && peers !== null && !Array.isArray(peers)) {
       throw new PeerPouchError('bad_request', 'peers is a list.');
@@ -90,7 +90,17 @@ export class Door {
     // Nothing says who may come: then an invite says it.
     this.#isDefault = !peers && !onRemote && typeof access !== 'function' && !access?.peers;
     /** @type {Access | ((remote: RemotePeer) => any)} */
-    this.access = typeof access === 'function' ? access : parse(access ?? 'read-write');
+    this.access = access;
+  }
+
+  /**
+   * @param {string} name The share's, for the console.
+   * @param {Rules} rules
+   * @returns {Promise<Door>} Rejects with `bad_request` or `invalid_selector` if the access, or `peers`, is none.
+   */
+  static async make(name, rules) {
+    const { access, parse } = rules;
+    return new Door(name, { ...rules, access: typeof access === 'function' ? access : await parse(access ?? 'read-write') });
   }
 
   /**
@@ -121,7 +131,7 @@ export class Door {
     if (await this.invitations.isRevoked(remote.key)) throw forbidden(REVOKED);
     if (token) {
       const given = await this.invitations.redeem(token, remote.key);
-      return { remote, invited: true, access: given === null ? null : this.#parse(given) };
+      return { remote, invited: true, access: given === null ? null : await this.#parse(given) };
     }
     if (this.#isDefault && (await this.invitations.any())) throw forbidden(INVITED_ONLY);
     return { remote, invited: false, access: null };

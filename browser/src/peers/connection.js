@@ -1,3 +1,5 @@
+import { hex } from '../trust/bytes.js';
+
 /**
  * An address: what a connection is made to. A key and a session's id: two tabs of one person are two addresses.
  *
@@ -13,7 +15,7 @@
  */
 
 /** @param {Address} address */
-export const addressText = ({ key, session }) => `${Array.from(key, (byte) => byte.toString(16).padStart(2, '0')).join('')}.${session}`;
+export const addressText = ({ key, session }) => `${hex(key)}.${session}`;
 
 /** What is known of the connection to one address, and who uses it. */
 export class Connection {

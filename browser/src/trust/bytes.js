@@ -67,6 +67,9 @@ export function concat(...parts) {
   return joined;
 }
 
+/** Two digits for each byte, in lower case. @param {Uint8Array} data */
+export const hex = (data) => Array.from(data, (byte) => byte.toString(16).padStart(2, '0')).join('');
+
 /** Whether two byte strings are equal, in a time that tells only whether their lengths are.
  * @param {Uint8Array} a @param {Uint8Array} b */
 export function equal(a, b) {

@@ -9,7 +9,7 @@
 
 import { PeerPouchError } from '../errors.js';
 import { Turns } from '../turns.js';
-import { concat, equal, randomBytes, sha256, toText, utf8 } from './bytes.js';
+import { concat, equal, hex, randomBytes, sha256, toText, utf8 } from './bytes.js';
 import { TOKEN_SIZE } from './invites.js';
 
 /** @typedef {import('../clock.js').Clock} Clock */
@@ -36,9 +36,6 @@ const TAKEN = 'This invite was made for one person, and somebody else has used i
 
 /** A token has 128 random bits, so its hash needs neither salt nor work. @param {Uint8Array} token */
 const hashOf = async (token) => hex(await sha256(concat(utf8('peerpouch token 1\0'), token)));
-
-/** @param {Uint8Array} data */
-const hex = (data) => Array.from(data, (byte) => byte.toString(16).padStart(2, '0')).join('');
 
 /** @param {Entry} entry @param {number} now */
 const isOver = (entry, now) => entry.expires !== null && entry.expires !== undefined && now >= entry.expires;

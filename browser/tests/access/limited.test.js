@@ -3,12 +3,12 @@ import { test } from 'node:test';
 
 import { createApp } from '../../src/couchapi/app.js';
 import { mutant } from '../mutant.js';
-import { PouchDB, leaves, pouch, remote } from '../pouch.js';
+import { PouchDB, leaves, pouch, shared } from '../pouch.js';
 
 const access = { select: { public: true } };
 
 /** @param {any} db @param {any} [options] */
-const share = (db, options = {}) => remote(createApp(db, { access, ...options }).handler);
+const share = (db, options = {}) => shared(createApp(db, { access, ...options }));
 
 /** @param {Promise<any>} promise */
 const status = (promise) =>
@@ -204,8 +204,8 @@ test('a stub that says that it brings its content does neither', async (t) => {
     'access/checking.js': [['  if (entry.data === undefined) return entry;', '  return entry;']],
   })('couchapi/app.js');
   for (const newEdits of [true, false]) {
-    assert.equal(await steal(createApp(db, { access }), `safe-${newEdits}`, newEdits), '');
-    assert.equal(await steal(open.createApp(db, { access }), `twin-${newEdits}`, newEdits), 'secret file');
+    assert.equal(await steal(await createApp(db, { access }), `safe-${newEdits}`, newEdits), '');
+    assert.equal(await steal(await open.createApp(db, { access }), `twin-${newEdits}`, newEdits), 'secret file');
   }
 });
 

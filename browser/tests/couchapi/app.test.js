@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { createApp } from '../../src/couchapi/app.js';
-import { PouchDB, leaves, pouch, remote } from '../pouch.js';
+import { PouchDB, leaves, pouch, shared } from '../pouch.js';
 
 const text = (/** @type {string} */ content) => ({ content_type: 'text/plain', data: Buffer.from(content) });
 
 /** @param {any} db @param {any} [options] */
-const share = (db, options) => remote(createApp(db, options).handler);
+const share = (db, options) => shared(createApp(db, options));
 
 test('every method of PouchDB works on a share', async () => {
   const db = pouch();
@@ -107,7 +107,7 @@ test('read-only lets a replicator read and keep its checkpoint, and nothing else
 
 test('administration is refused, and design documents are the owner’s', async () => {
   const db = pouch();
-  const { handler } = createApp(db);
+  const { handler } = await createApp(db);
   for (const [method, url] of [
     ['DELETE', '/'],
     ['PUT', '/_security'],
@@ -204,7 +204,7 @@ test('one malformed document does not stop its neighbours', async () => {
   }));
   given.splice(4, 0, .../** @type {any[]} */ (files));
   given.push({ _id: 'e', _rev: 'nonsense' });
-  const response = await createApp(db).handler({
+  const response = await (await createApp(db)).handler({
     method: 'POST',
     url: '/_bulk_docs',
     headers: new Headers({ 'content-type': 'application/json' }),
@@ -221,7 +221,7 @@ test('one malformed document does not stop its neighbours', async () => {
 test('a revoked visitor is told so, also in the middle of a feed', async () => {
   const db = pouch();
   await db.put({ _id: 'a' });
-  const app = createApp(db);
+  const app = await createApp(db);
   const feed = await app.handler({
     method: 'GET',
     url: '/_changes?feed=continuous&heartbeat=1000',
@@ -241,7 +241,7 @@ test('a revoked visitor is told so, also in the middle of a feed', async () => {
 test('a feed that nobody reads any more lets go of the database', async () => {
   const db = pouch();
   const abort = new AbortController();
-  const { handler } = createApp(db);
+  const { handler } = await createApp(db);
   await db.info();
   const before = db.listenerCount('destroyed');
   for (const how of ['cancel', 'abort']) {
@@ -266,7 +266,7 @@ test('a feed that nobody reads any more lets go of the database', async () => {
 test('attachments come in ranges, by entity tag, and compressed ones are stored as they are', async () => {
   const db = pouch();
   await db.put({ _id: 'a', _attachments: { f: text('0123456789') } });
-  const { handler } = createApp(db);
+  const { handler } = await createApp(db);
   const get = (/** @type {Record<string, string>} */ headers) =>
     handler({ method: 'GET', url: '/a/f', headers: new Headers(headers), body: null });
   const whole = await get({});

@@ -174,7 +174,7 @@ for (const access of ['read-write', 'read-only', { select: { type: 'a' } }]) {
     const complaints = t.mock.method(console, 'error', () => {});
     t.mock.method(console, 'warn', () => {});
     t.mock.method(console, 'log', () => {});
-    const { handler } = createApp(db, { access });
+    const { handler } = await createApp(db, { access });
     const next = random(2013);
     const pick = (/** @type {any[]} */ list) => list[Math.floor(next() * list.length)];
     for (let n = 0; n < 700; n++) {

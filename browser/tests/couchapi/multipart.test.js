@@ -29,7 +29,7 @@ const body = (doc, tail = '\r\n--xyz--') =>
 
 /** @param {any} db @param {string} text @param {number} size */
 async function put(db, text, size) {
-  const { handler } = createApp(db);
+  const { handler } = await createApp(db);
   return handler({
     method: 'PUT',
     url: '/doc',
@@ -113,7 +113,7 @@ test('what a visitor may not write is not received first', async () => {
       { highWaterMark: 0 },
     );
     const headers = new Headers({ 'content-type': type });
-    const response = await createApp(pouch(), { access }).handler({ method: 'PUT', url, headers, body });
+    const response = await (await createApp(pouch(), { access })).handler({ method: 'PUT', url, headers, body });
     assert.deepEqual([response.status, asked], access === 'read-only' ? [403, 0] : [201, 101], url);
   }
 });
@@ -121,7 +121,7 @@ test('what a visitor may not write is not received first', async () => {
 test('an attachment that is being read breaks off when its reader is shut out', async () => {
   const db = pouch();
   await db.put({ _id: 'a', _attachments: { f: { content_type: 'text/plain', data: Buffer.alloc(1_000_000) } } });
-  const app = createApp(db);
+  const app = await createApp(db);
   const response = await app.handler({ method: 'GET', url: '/a/f', headers: new Headers(), body: null });
   const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
   await reader.read();
