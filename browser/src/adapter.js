@@ -5,9 +5,9 @@
  * builds on is PouchDB's documented option `fetch`.
  */
 
-import { download } from './download.js';
 import { PeerPouchError } from './errors.js';
 import { parseName } from './hub/names.js';
+import { lazily } from './lazy.js';
 
 /**
  * @typedef {import('./peers/lease.js').Lease} Lease
@@ -23,6 +23,9 @@ const withBuffer = (response) =>
   Object.assign(response, {
     buffer: async () => /** @type {any} */ (globalThis).Buffer.from(await response.arrayBuffer()),
   });
+
+/** What only downloads need. */
+const downloading = lazily(() => import('./download.js'));
 
 /** How many databases were opened; it makes their origins differ. */
 let opened = 0;
@@ -65,7 +68,7 @@ export function addAdapter(PouchDB, open) {
     Object.defineProperty(this, 'remoteInfo', { get: () => share.current?.info ?? null });
     /** An attachment as a stream, which goes on where it broke off: see `download.js`. */
     this.download = async (/** @type {string} */ id, /** @type {string} */ attachment, /** @type {any} */ more) => {
-      const lease = await share.lease();
+      const [lease, { download }] = await Promise.all([share.lease(), downloading()]);
       return download((path, init) => lease.fetch(path, init), id, attachment, more);
     };
   }

@@ -63,11 +63,24 @@ export class Download {
     this.resumed = 0;
     /** @type {ReadableStreamDefaultReader<Uint8Array> | null} */
     this.reader = null;
+    this.tellOver = () => {};
+    /** Done when nothing more is received: all of it came, it failed, or it was given up. @type {Promise<void>} */
+    this.over = new Promise((resolve) => { this.tellOver = resolve; });
     /** The content, to be read once; nothing is received that is not read. */
     this.body = new ReadableStream(
       {
-        pull: (controller) => this.pull(controller),
-        cancel: (reason) => this.reader?.cancel(reason),
+        pull: async (controller) => {
+          try {
+            await this.pull(controller);
+          } catch (error) {
+            this.tellOver();
+            throw error;
+          }
+        },
+        cancel: async (reason) => {
+          this.tellOver();
+          await this.reader?.cancel(reason);
+        },
       },
       { highWaterMark: 0 },
     );
@@ -116,6 +129,7 @@ export class Download {
         throw new PeerPouchError('protocol_error', `The attachment has ${this.size} bytes, and ${this.received} came.`);
       }
       controller.close();
+      this.tellOver();
       return;
     }
     this.received += chunk.length;

@@ -10,7 +10,7 @@ import { OwnShare } from './owning.js';
 import { toText } from './trust/bytes.js';
 import { fingerprint } from './trust/identity.js';
 import { Invitations } from './trust/invitations.js';
-import { disclose } from './trust/invites.js';
+import { disclose } from './trust/invite-text.js';
 import { Turns } from './turns.js';
 
 /** Milliseconds that `onRemote` has: time to ask a person, and less than the hub and the opener wait. */

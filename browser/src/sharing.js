@@ -63,9 +63,7 @@ export class SharedDatabase {
     const remote = await this.open({ info, confirm });
     try {
       const download = await remote.download(id, attachment, rest);
-      const [body, done] = watched(download.body);
-      download.body = body;
-      void done.finally(() => remote.close());
+      void download.over.then(() => remote.close());
       return download;
     } catch (error) {
       await remote.close();
@@ -77,26 +75,4 @@ export class SharedDatabase {
   stats() {
     return this.#meeting.stats(this.key, this.id);
   }
-}
-
-/**
- * The same stream, and when it has ended.
- *
- * @param {ReadableStream<Uint8Array>} stream
- * @returns {[ReadableStream<Uint8Array>, Promise<void>]}
- */
-function watched(stream) {
-  const reader = stream.getReader();
-  const body = new ReadableStream(
-    {
-      async pull(controller) {
-        const { done, value } = await reader.read();
-        if (done) controller.close();
-        else controller.enqueue(value);
-      },
-      cancel: (reason) => reader.cancel(reason),
-    },
-    { highWaterMark: 0 },
-  );
-  return [body, reader.closed.catch(() => {})];
 }

@@ -53,7 +53,9 @@ test('twin: without memory it is', async (t) => {
 });
 
 async function replayAfterRestart(t, makeSession) {
-  const Client = { join: async (hub, options) => new HubClient(hub, await HubSession.make(await makeSession()), options) };
+  const Client = {
+    join: async (hub, options) => HubClient.join(hub, options, await HubSession.make(await makeSession())),
+  };
   const { join, hub } = world(t, { Client });
   const [me, bob] = [await Identity.ephemeral(), await join()];
   const before = await join(me);

@@ -10,7 +10,8 @@ import { Door } from '../src/hub/door.js';
 import { Contacts } from '../src/trust/contacts.js';
 import { Identity } from '../src/trust/identity.js';
 import { Invitations } from '../src/trust/invitations.js';
-import { Invite, disclose, enclose } from '../src/trust/invites.js';
+import { disclose } from '../src/trust/invite-text.js';
+import { Invite, enclose } from '../src/trust/invites.js';
 import { FakeClock } from './fake-clock.js';
 
 PouchDB.plugin(memory);

@@ -59,11 +59,11 @@ export class HubClient {
   /**
    * Use {@link join}: keys take a moment to make.
    *
-   * @param {any} pouch @param {HubSession} session @param {Options} options
+   * @param {any} pouch @param {import('./database.js').HubDatabase} database @param {HubSession} session
+   * @param {Options} options
    */
-  constructor(pouch, session, options) {
+  constructor(pouch, database, session, options) {
     const { identity, contacts = new Contacts(), clock = systemClock, random = Math.random } = options;
-    const database = hubDatabase(pouch, clock, session);
     const { key, replyTo } = session;
     this.#identity = identity;
     this.#contacts = contacts;
@@ -94,9 +94,12 @@ export class HubClient {
    *
    * @param {any} pouch The hub: a PouchDB, which is not closed with the client.
    * @param {Options} options
+   * @param {HubSession} [session] Fresh unless given; tests know its key.
    */
-  static async join(pouch, options) {
-    return new HubClient(pouch, await HubSession.make(), options);
+  static async join(pouch, options, session) {
+    session ??= await HubSession.make();
+    const database = await hubDatabase(pouch, options.clock ?? systemClock, session);
+    return new HubClient(pouch, database, session, options);
   }
 
   /** A peer was lost, perhaps with this machine's network: see whether the hub's feed still stands. */

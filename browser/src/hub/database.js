@@ -6,7 +6,6 @@
  * documents of a range of ids, `limit` at most.
  */
 
-import { LocalDatabase } from './local.js';
 import { ServerDatabase } from './server.js';
 
 /** @typedef {{id: string, seq: any, deleted?: boolean, doc?: any, changes: {rev: string}[]}} Change */
@@ -34,10 +33,13 @@ const LISTING = 500;
 /**
  * @param {any} pouch The hub. One that can `fetch` is a server's, or another peer's share.
  * @param {import('../clock.js').Clock} clock @param {import('../trust/proofs.js').HubSession} session
- * @returns {HubDatabase}
+ * @returns {Promise<HubDatabase>}
  */
-export const hubDatabase = (pouch, clock, session) => (typeof pouch.fetch === 'function'
-  ? new ServerDatabase(pouch, clock, session) : new LocalDatabase(pouch, clock));
+export async function hubDatabase(pouch, clock, session) {
+  if (typeof pouch.fetch === 'function') return new ServerDatabase(pouch, clock, session);
+  const { LocalDatabase } = await import('./local.js');
+  return new LocalDatabase(pouch, clock);
+}
 
 /**
  * A range of ids, page by page.

@@ -5,14 +5,12 @@
  * name on that hub is remembered with its owner's key, so that somebody else who takes the name is noticed.
  */
 
-import { PeerPouchError } from '../errors.js';
-import { fromText, toText } from './bytes.js';
-import { fingerprint, readFingerprint } from './identity.js';
+import { lazily } from '../lazy.js';
+import { toText } from './bytes.js';
 import * as keystore from './keystore.js';
 
 /** Characters of a name: what fits a line of a listing. */
-const MAX_NAME = 200;
-const MAX_CONTACTS = 10_000;
+export const MAX_NAME = 200;
 /** Names remembered. Only opening a share adds one, so nobody but the user fills it; past it the oldest goes. */
 const MAX_SEEN = 10_000;
 
@@ -28,6 +26,11 @@ const MAX_SEEN = 10_000;
  * @property {Map<string, {name: string, fingerprint: string, added: number}>} contacts By whole key.
  * @property {Map<string, {key: string, first: number}>} seen By scope and name.
  */
+
+/** @typedef {(update: (there: Kept | undefined) => Kept) => Promise<unknown>} Change */
+
+/** What only pages need that list contacts, or name somebody. */
+const naming = lazily(() => import('./naming.js'));
 
 /** @param {string} scope @param {string} name */
 const placeOf = (scope, name) => JSON.stringify([scope, [...name].slice(0, MAX_NAME).join('')]);
@@ -59,26 +62,6 @@ export class Book {
     const seen = this.#kept.seen.get(placeOf(scope, name));
     return seen === undefined ? 'new' : seen.key === text ? 'seen' : 'changed';
   }
-
-  /** By name. @returns {Contact[]} */
-  list() {
-    return [...this.#kept.contacts].map(([text, known]) => ({ ...known, key: fromText(text) }))
-      .sort((a, b) => a.name.localeCompare(b.name));
-  }
-
-  /** The contact with this name, whole key or fingerprint, or null. @param {string} text */
-  find(text) {
-    let print = text;
-    try {
-      print = readFingerprint(text);
-    } catch {
-      // It is a name or a whole key.
-    }
-    const match = (/** @type {Contact} */ each) =>
-      each.name === text ? 0 : toText(each.key) === text ? 1 : each.fingerprint === print ? 2 : 3;
-    const found = this.list().sort((a, b) => match(a) - match(b))[0];
-    return found && match(found) < 3 ? found : null;
-  }
 }
 
 export class Contacts {
@@ -88,8 +71,7 @@ export class Contacts {
   /**
    * In memory; {@link load} gives those that the browser keeps.
    *
-   * @param {{read: () => Promise<Kept | undefined>,
-   *   change: (update: (there: Kept | undefined) => Kept) => Promise<unknown>}} [store]
+   * @param {{read: () => Promise<Kept | undefined>, change: Change}} [store]
    */
   constructor(store) {
     /** @type {Kept | undefined} */
@@ -104,12 +86,18 @@ export class Contacts {
     return new Contacts({ read: () => keystore.read(place), change: (update) => keystore.change(place, update) });
   }
 
-  async book() {
-    return new Book((await this.#read()) ?? empty());
+  async #kept() {
+    return (await this.#read()) ?? empty();
   }
 
+  /** All contacts at this moment. */
+  async book() {
+    return new Book(await this.#kept());
+  }
+
+  /** By name. @returns {Promise<Contact[]>} */
   async list() {
-    return (await this.book()).list();
+    return (await naming()).list(await this.#kept());
   }
 
   /** See {@link Book.nameOf}. @param {Uint8Array} key */
@@ -122,9 +110,9 @@ export class Contacts {
     return (await this.book()).judge(name, key, scope);
   }
 
-  /** See {@link Book.find}. @param {string} text */
+  /** The contact with this name, whole key or fingerprint, or null. @param {string} text */
   async find(text) {
-    return (await this.book()).find(text);
+    return (await naming()).find(await this.#kept(), text);
   }
 
   /**
@@ -138,36 +126,12 @@ export class Contacts {
    *   are too many.
    */
   async add(name, key, { now, replace = false }) {
-    const text = typeof key === 'string' ? toText(fromText(key, { size: 32 })) : toText(key);
-    if ([...name].length > MAX_NAME || name !== name.trim() || !/^(?:[^\p{C}\p{Z}]| )+$/u.test(name)) {
-      throw new PeerPouchError('bad_request', `A contact's name has 1 to ${MAX_NAME} printable characters.`);
-    }
-    const print = await fingerprint(fromText(text));
-    await this.#change((there) => {
-      const { contacts, seen } = copy(there);
-      for (const [other, known] of contacts) {
-        if (known.name !== name || other === text) continue;
-        if (!replace) throw new PeerPouchError('conflict', `Another key has the name ${name}: ${known.fingerprint}.`);
-        contacts.delete(other);
-      }
-      if (contacts.size >= MAX_CONTACTS && !contacts.has(text)) {
-        throw new PeerPouchError('bad_request', `There are ${MAX_CONTACTS} contacts already.`);
-      }
-      contacts.set(text, { name, fingerprint: print, added: now });
-      return { contacts, seen };
-    });
+    return (await naming()).add(this.#change, name, key, { now, replace });
   }
 
   /** Take away the contact with this name, whole key or fingerprint. @param {string} text */
   async remove(text) {
-    const found = await this.find(text);
-    if (!found) throw new PeerPouchError('not_found', `There is no contact ${text}.`);
-    await this.#change((there) => {
-      const kept = copy(there);
-      kept.contacts.delete(toText(found.key));
-      return kept;
-    });
-    return found;
+    return (await naming()).remove(await this.#kept(), this.#change, text);
   }
 
   /**
@@ -175,8 +139,7 @@ export class Contacts {
    *
    * @param {string} name @param {Uint8Array} key
    * @param {{scope: string, now: number, confirmed?: boolean}} options With `confirmed`, a changed key is noted in
-   *   place
-   *   of the old one.
+   *   place of the old one.
    */
   async remember(name, key, { scope, now, confirmed = false }) {
     const place = placeOf(scope, name);
@@ -197,4 +160,4 @@ export class Contacts {
 const empty = () => ({ contacts: new Map(), seen: new Map() });
 
 /** @param {Kept | undefined} kept @returns {Kept} */
-const copy = (kept) => (kept ? { contacts: new Map(kept.contacts), seen: new Map(kept.seen) } : empty());
+export const copy = (kept) => (kept ? { contacts: new Map(kept.contacts), seen: new Map(kept.seen) } : empty());
