@@ -135,7 +135,7 @@ test('a compressed answer that nobody reads on is given up', async () => {
 test('a live feed is never held back by a compressor', async () => {
   const db = pouch();
   await db.bulkDocs(Array.from({ length: 300 }, (_, n) => ({ _id: `n${n}`, words: 'some words' })));
-  const { handler } = createApp(db, {});
+  const { handler } = await createApp(db, {});
   const [left] = await pair((request) => handler({ ...request, url: request.url.slice('/db'.length) }));
   const response = await left.fetch('/db/_changes?feed=continuous&since=0&include_docs=true&heartbeat=1000');
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -151,7 +151,7 @@ test('a live feed is never held back by a compressor', async () => {
 
 test('a compressed request is decoded, and what is too large or no gzip is refused', async () => {
   const db = pouch();
-  const { handler } = createApp(db, {});
+  const { handler } = await createApp(db, {});
   const post = (body) => handler({
     method: 'POST', url: '/_bulk_docs', headers: new Headers({ ...json, 'content-encoding': 'gzip' }),
     body: new Blob([body]).stream(),
