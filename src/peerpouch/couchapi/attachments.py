@@ -5,17 +5,33 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import AsyncGenerator
-from typing import Any
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, Final
 
+from peerpouch.core.multipart import closing, part_head
 from peerpouch.couchapi.checks import check_rev
 from peerpouch.couchapi.documents import created, document_id, revision, write
 from peerpouch.couchapi.requests import Request
-from peerpouch.couchapi.responses import Header, Response, Stream, error_response, etag, header, json_response
+from peerpouch.couchapi.responses import (
+    Header,
+    Response,
+    Stream,
+    error_response,
+    etag,
+    gather,
+    header,
+    json_response,
+)
 from peerpouch.errors import BadRequest, Conflict, DigestMismatch, NotFound, RangeNotSatisfiable, UnsupportedMediaType
 from peerpouch.ports import Attachment, Document
 
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_RANGE = re.compile(r"([0-9]{0,18})-([0-9]{0,18})")
+_ALL = "0-"  # which CouchDB gives as what it is
+
+MOST_RANGES: Final = 9
+"""Ranges in one request, as many as CouchDB takes."""
+
 _MD5 = "md5-"
 
 
@@ -38,21 +54,73 @@ async def get(request: Request) -> Response | Stream:
         return Response(status=304, headers=[etag(tag)])
     headers = _describe(attachment, tag)
     raw_range = request.header(b"range")
-    span = None
+    spans: list[tuple[int, int]] = []
     if raw_range is not None and _if_range(request, tag):
         try:
-            span = parse_range(raw_range, attachment.length)
+            spans = parse_ranges(raw_range, attachment.length)
         except RangeNotSatisfiable as error:
             await attachment.aclose()
             return error_response(error, headers=[header("content-range", f"bytes */{attachment.length}")])
-    if span is None:
+    if not spans:
         body = _read(attachment)
         return Stream(body, headers=headers, length=attachment.length, on_close=attachment.aclose)
-    start, end = span
     await attachment.aclose()
-    part = await database.get_attachment(doc_id, name, start=start, end=end, **asked)
-    headers.append(header("content-range", f"bytes {start}-{end - 1}/{attachment.length}"))
-    return Stream(_read(part), status=206, headers=headers, length=end - start, on_close=part.aclose)
+
+    async def part(start: int, end: int) -> Attachment:
+        found = await database.get_attachment(doc_id, name, start=start, end=end, **asked)
+        if found.digest != attachment.digest or found.length != attachment.length:
+            await found.aclose()
+            raise Conflict("The attachment was changed meanwhile.")
+        return found
+
+    if len(spans) > 1:
+        return _several(attachment, headers, spans, part)
+    ((start, end),) = spans
+    single = await part(start, end)
+    headers.append(header("content-range", _content_range(start, end, attachment.length)))
+    return Stream(_read(single), status=206, headers=headers, length=end - start, on_close=single.aclose)
+
+
+def _several(
+    attachment: Attachment,
+    headers: list[Header],
+    spans: list[tuple[int, int]],
+    part: Callable[[int, int], Awaitable[Attachment]],
+) -> Stream:
+    """``multipart/byteranges`` (RFC 9110, section 14.6): the ranges in the order in which they were asked for."""
+    boundary = secrets.token_hex(16)
+    heads = [
+        part_head(
+            boundary,
+            {
+                "Content-Type": attachment.content_type,
+                "Content-Range": _content_range(start, end, attachment.length),
+            },
+            first=n == 0,
+        )
+        for n, (start, end) in enumerate(spans)
+    ]
+    end_of_all = closing(boundary)
+
+    async def body() -> AsyncGenerator[bytes, None]:
+        for head, (start, end) in zip(heads, spans, strict=True):
+            found = await part(start, end)
+            try:
+                yield head
+                async for data in found:
+                    yield data
+            finally:
+                await found.aclose()
+        yield end_of_all
+
+    kind = header("content-type", f'multipart/byteranges; boundary="{boundary}"')
+    kept = [kind if name == b"content-type" else (name, value) for name, value in headers]
+    length = sum(map(len, heads)) + sum(end - start for start, end in spans) + len(end_of_all)
+    return Stream(gather(body()), status=206, headers=kept, length=length)
+
+
+def _content_range(start: int, end: int, length: int) -> str:
+    return f"bytes {start}-{end - 1}/{length}"
 
 
 async def _read(attachment: Attachment) -> AsyncGenerator[bytes, None]:
@@ -89,32 +157,35 @@ def _if_range(request: Request, tag: str) -> bool:
     return condition is None or condition.strip() == f'"{tag}"'
 
 
-def parse_range(value: str, length: int) -> tuple[int, int] | None:
-    """The bytes that a Range header asks for: first, and one past the last (RFC 9110, section 14.1.2).
+def parse_ranges(value: str, length: int) -> list[tuple[int, int]]:
+    """The ranges of bytes that a Range header asks for, each as first and one past the last (RFC 9110, section 14.1.2).
 
-    ``None`` when the header is to be ignored: of another unit, malformed, or with several ranges.
+    None when the header is to be ignored: of another unit, malformed, or with more ranges than CouchDB takes, or longer
+    ones together than all that there is, as nobody needs and attackers ask for (section 17.15).
 
     Raises:
-        RangeNotSatisfiable: when no byte of it exists.
+        RangeNotSatisfiable: when no byte of any of them exists.
     """
-    match = _RANGE.fullmatch(value.strip().replace(" ", ""))
-    if match is None or match.group() == "bytes=-":
-        return None
-    first, last = match.groups()
+    unit, _, listed = value.replace(" ", "").partition("=")
+    pieces = listed.split(",", MOST_RANGES)
+    matches = [_RANGE.fullmatch(piece) for piece in pieces]
+    if unit != "bytes" or len(pieces) > MOST_RANGES or not all(match and match.group() != "-" for match in matches):
+        return []
+    if pieces == [_ALL]:
+        return []
+    spans = [span for match in matches if match and (span := _span(match[1], match[2], length)) is not None]
+    if not spans:
+        raise RangeNotSatisfiable
+    return spans if sum(end - start for start, end in spans) <= length else []
+
+
+def _span(first: str, last: str, length: int) -> tuple[int, int] | None:
+    """The bytes of one range; ``None`` if there are none."""
     if not first:
-        wanted = int(last)
-        if wanted == 0 or length == 0:
-            raise RangeNotSatisfiable
-        return max(0, length - wanted), length
-    if int(first) == 0 and not last:
-        return None  # all of it, which CouchDB gives as what it is
-    start = int(first)
-    end = min(int(last) + 1, length) if last else length
-    if last and int(last) < start:
-        raise RangeNotSatisfiable
-    if start >= length:
-        raise RangeNotSatisfiable
-    return start, end
+        start, end = max(0, length - int(last)), length
+    else:
+        start, end = int(first), min(int(last) + 1, length) if last else length
+    return (start, end) if start < end else None
 
 
 async def put(request: Request) -> Response:
