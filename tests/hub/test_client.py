@@ -14,7 +14,7 @@ from peerpouch.errors import (
     ShareNotFound,
     TooManyRequests,
 )
-from peerpouch.hub import admission, answering, directory, leases
+from peerpouch.hub import admission, answering, directory, feed, leases
 from peerpouch.hub.events import Opening, RemoteEvent, admit
 from peerpouch.hub.shares import Share
 from peerpouch.identity.contacts import Contacts
@@ -375,6 +375,36 @@ async def test_many_doubts_open_the_feed_once(join: Join, hub: MemoryHub, clock:
     await settle()
     assert hub.calls["changes"] == before + 1
     assert hub.feeds == 1
+
+
+async def test_without_the_pause_each_doubt_would_open_it(
+    join: Join, hub: MemoryHub, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A peer that connects and vanishes again and again makes its victim read the hub as often."""
+    monkeypatch.setattr(feed, "DOUBT_PAUSE", 0.0)
+    bob = join()
+    await bob.shares(print)
+    await settle()
+    before = hub.calls["changes"]
+    for _ in range(20):
+        bob.doubt()
+        await settle()
+    assert hub.calls["changes"] == before + 20
+
+
+async def test_without_a_doubt_a_feed_that_fell_silent_tells_nothing(
+    join: Join, hub: MemoryHub, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed.Feed, "doubt", lambda self: None)
+    bob = join()
+    await bob.shares(print)
+    await settle()
+    before = hub.calls["changes"]
+    await clock.advance(10)
+    bob.doubt()
+    await settle()
+    assert hub.calls["changes"] == before
+    # With one it would be another feed by now; so it lasts until heartbeats were missed.
 
 
 async def test_a_doubt_ends_the_rest_after_a_loss(join: Join, hub: MemoryHub, clock: FakeClock) -> None:

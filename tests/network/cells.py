@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tests.network.internet import PATHS, Path_
@@ -14,6 +14,12 @@ LATENCIES = (0, 20, 100, 300)
 LOSSES = (0, 1, 5)
 RATES = (None, 1)
 LARGEST = (None, 1280)
+
+ENGINES = (("aiortc", "aiortc"), ("aiortc", "wrtc"), ("wrtc", "aiortc"))
+"""Engines of who shares and who opens, beside the default one on both sides, in which all networks are tried."""
+
+SLOW_ENGINE = 5_000_000
+"""Bytes of the largest attachment where one end is pure Python, which takes ten times the processor time."""
 
 SECONDS = 3.0
 """About how long a cell's attachment is to flow."""
@@ -33,6 +39,7 @@ class Cell:
         rate: Megabits per second, or ``None`` for as fast as it goes.
         reorder: Whether some packets overtake others.
         largest: Bytes of the largest packet that gets through, or ``None``.
+        engines: Of who shares, and of who opens.
     """
 
     path: Path_
@@ -41,12 +48,14 @@ class Cell:
     rate: int | None = None
     reorder: bool = False
     largest: int | None = None
+    engines: tuple[str, str] = ("wrtc", "wrtc")
 
     def __str__(self) -> str:
         parts = [self.path, f"{self.latency}ms", f"{self.loss}%"]
         parts += [f"{self.rate}Mbit"] if self.rate else []
         parts += ["reordered"] if self.reorder else []
         parts += [f"{self.largest}B"] if self.largest else []
+        parts += ["to".join(self.engines)] if self.engines in ENGINES else []
         return "-".join(parts)
 
     def shape(self, seed: int) -> Shape:
@@ -75,7 +84,7 @@ class Cell:
     @property
     def attachment(self) -> int:
         """Bytes of the attachment to send."""
-        return int(min(max(self.speed * SECONDS, SMALLEST), BIGGEST))
+        return int(min(max(self.speed * SECONDS, SMALLEST), SLOW_ENGINE if self.engines in ENGINES else BIGGEST))
 
     @property
     def documents(self) -> int:
@@ -91,11 +100,27 @@ def matrix() -> list[Cell]:
 
 def pairwise(seed: int) -> list[Cell]:
     """Cells among which every two values of two properties meet, drawn by chance and few."""
-    chance = random.Random(seed)
     candidates = [cell for cell in matrix() if cell.path != "loopback"]
+    return [Cell("loopback"), *_covering(candidates, {pair for cell in candidates for pair in _pairs(cell)}, seed)]
+
+
+def other_engines(seed: int, *, everything: bool) -> list[Cell]:
+    """Cells for the second engine: with ``everything`` each two engines in each path, with each latency and so on;
+    without, each two engines and each path, drawn by chance."""
+    candidates = [replace(cell, engines=engines) for cell in matrix() for engines in ENGINES]
+    if everything:
+        return _covering(candidates, {pair for cell in candidates for pair in _pairs(cell) if _engines_in(pair)}, seed)
+    paths = list(PATHS)
+    random.Random(seed).shuffle(paths)
+    wanted = {frozenset({("engines", ENGINES[n % 3]), ("path", path)}) for n, path in enumerate(paths)}
+    return _covering([cell for cell in candidates if cell.speed > 200_000], wanted, seed)
+
+
+def _covering(candidates: list[Cell], uncovered: set[Any], seed: int) -> list[Cell]:
+    """Few of them, drawn by chance, in which all these pairs are."""
+    chance = random.Random(seed)
     chance.shuffle(candidates)
-    uncovered = {pair for cell in candidates for pair in _pairs(cell)}
-    chosen = [Cell("loopback")]
+    chosen = []
     while uncovered:
         best = max(candidates, key=lambda cell: len(uncovered & _pairs(cell)))
         uncovered -= _pairs(best)
@@ -105,4 +130,8 @@ def pairwise(seed: int) -> list[Cell]:
 
 def _pairs(cell: Cell) -> set[Any]:
     values = [(field.name, getattr(cell, field.name)) for field in fields(cell)]
-    return set(itertools.combinations(values, 2))
+    return {frozenset(pair) for pair in itertools.combinations(values, 2)}
+
+
+def _engines_in(pair: frozenset[tuple[str, Any]]) -> bool:
+    return any(name == "engines" for name, _ in pair)

@@ -32,11 +32,13 @@ EXPECTED_PATHS = {
 
 
 @asynccontextmanager
-async def two_peers(net: Internet, hub: str, folder: Path) -> AsyncIterator[tuple[Process, Process]]:
+async def two_peers(
+    net: Internet, hub: str, folder: Path, engines: tuple[str, str] = ("wrtc", "wrtc")
+) -> AsyncIterator[tuple[Process, Process]]:
     """A process in each home, with a database and not connected yet."""
     async with AsyncExitStack() as stack:
         peers = []
-        for name, home, seed in (("a", net.a, "0a"), ("b", net.b, "0b")):
+        for name, home, seed, engine in (("a", net.a, "0a", engines[0]), ("b", net.b, "0b", engines[1])):
             own = folder / name
             own.mkdir(exist_ok=True)
             env = {"PEERPOUCH_HOME": str(own)}
@@ -44,7 +46,7 @@ async def two_peers(net: Internet, hub: str, folder: Path) -> AsyncIterator[tupl
                 env["WRTC_ALLOW_LOOPBACK"] = "1"
             process = await home.machine.process(name, "tests.network.peer", str(own), hub, env=env)
             peers.append(await stack.enter_async_context(process))
-            await process.call("start", timeout=STEP, seed=seed, ice=net.ice)
+            await process.call("start", timeout=STEP, seed=seed, ice={**net.ice, "engine": engine})
         yield peers[0], peers[1]
 
 
@@ -73,7 +75,7 @@ async def replicate(cell: Cell, folder: Path, seed: int) -> str:
     async with (
         internet(cell.path, segment=segment) as net,
         hub_of(net, folder) as hub,
-        two_peers(net, hub, folder) as (a, b),
+        two_peers(net, hub, folder, cell.engines) as (a, b),
     ):
         await net.shape(cell.shape(seed))
         opened = await connect(a, b)

@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import pytest
 
-from tests.network.cells import BIGGEST, SMALLEST, Cell, matrix, pairwise
+from tests.network.cells import BIGGEST, ENGINES, SMALLEST, Cell, matrix, other_engines, pairwise
 
 
 def test_the_matrix_has_every_combination_once() -> None:
@@ -33,3 +33,15 @@ def test_other_seeds_choose_other_cells() -> None:
 def test_attachments_are_large_where_the_path_is_clean_and_small_in_the_worst_cell() -> None:
     assert Cell("direct").attachment == BIGGEST
     assert Cell("relay", 300, 5, 1, True, 1280).attachment == SMALLEST
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_second_engine_meets_every_value_and_in_the_selection_every_path(seed: int) -> None:
+    whole = other_engines(seed, everything=True)
+    for name in ("path", "latency", "loss", "rate", "reorder", "largest"):
+        values = {getattr(cell, name) for cell in matrix()}
+        assert {(cell.engines, getattr(cell, name)) for cell in whole} == {(e, v) for e in ENGINES for v in values}
+    chosen = other_engines(seed, everything=False)
+    assert {cell.engines for cell in chosen} == set(ENGINES)
+    assert {cell.path for cell in chosen} == {cell.path for cell in matrix()}
+    assert len(chosen) == 6 and len(whole) < 40

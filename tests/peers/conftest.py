@@ -263,6 +263,7 @@ class Hub:
         self.deliver = asyncio.Event()
         self.deliver.set()
         self.carried = 0
+        self.doubts = 0
 
 
 class _Signals(SignalChannel):
@@ -276,6 +277,9 @@ class _Signals(SignalChannel):
         if share_id not in self._hub.shares:
             raise ShareNotFound
         return await self._hub.shares[share_id].pool.answer(self.sender, share_id, copy)
+
+    def doubt(self) -> None:
+        self._hub.doubts += 1
 
 
 class Person:

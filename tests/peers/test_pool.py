@@ -220,6 +220,24 @@ async def test_a_request_under_way_when_the_connection_is_lost_ends_in_an_error(
         await task
 
 
+async def test_a_connection_that_is_lost_makes_the_hub_be_looked_for_and_one_that_is_closed_does_not(
+    world: World,
+) -> None:
+    alice, bob = world.person(b"a"), world.person(b"b")
+    alice.share("notes")
+    await bob.pool.connect("notes")
+    await alice.pool.close()
+    await until(lambda: world.network.links[0].closed)
+    await settle()
+    assert world.hub.doubts == 0
+    again = world.person(b"c")
+    again.share("more")
+    await bob.pool.connect("more")
+    world.network.links[-1].end(PeerUnreachable("Lost."))
+    await settle()
+    assert world.hub.doubts > 0
+
+
 async def test_a_share_is_found_again_under_a_new_address(world: World) -> None:
     alice, again, bob = world.person(b"a"), world.person(b"a"), world.person(b"b")
     again.peer = again.pool.own = Peer(alice.peer.key, "a later session")
