@@ -8,7 +8,7 @@
 #   make lint     lint, format and types
 #   make check    the same, and the quick tests
 #   make browser  the browser plugin: types, size and its own tests
-#   make bench    the figures            (make bench ONLY=bulk-write SHORT=1)
+#   make bench    the figures, 40 minutes   (make bench SHORT=1; make bench ONLY=bulk-write; make bench ARGS=--list)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-dev setup-node setup-browser browser demo test test-network fuzz lint check bench lock clean

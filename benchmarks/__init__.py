@@ -1,12 +1,14 @@
-"""The figures of peerpouch: ``make bench``, or ``python -m benchmarks [NAME …] [--short] [--long] [--list]``.
+"""The figures of peerpouch: ``make bench``, or ``python -m benchmarks``. How to use it: ``docs/how-to/benchmarks.md``.
 
-* :mod:`.registry`: what a benchmark is, and the table of them; :mod:`.runner`: interleaved rounds, median and spread;
-  :mod:`.report`: the table on the terminal and in ``results.md``; :mod:`.plots`: a picture of each;
-* :mod:`.local`, :mod:`.reading`, :mod:`.attachments`, :mod:`.replicating`, :mod:`.peering`: the benchmarks; a module of
-  others slots in by being imported in ``__main__``; :mod:`.growth`: those with a million documents;
-* :mod:`.sets`: the same with other documents; :mod:`.starting`: fresh processes; :mod:`.trusting`: keys and gates;
-  :mod:`.querying`: indexes and views; :mod:`.serving`: the HTTP server;
-* :mod:`.shaped`: those over a link with latency, loss or a rate;
+* :mod:`.registry`: what a benchmark is, and the table of them; :mod:`.catalogue`: all of them, in their order;
+* :mod:`.runner`: pass after pass, and subjects in turn; :mod:`.worker`: the process that measures;
+* :mod:`.results`: what was measured, and its file; :mod:`.conditions`: of what machine and versions;
+* :mod:`.report`: the tables; :mod:`.directions`: where the project wants to be; :mod:`.plots`: a picture of each;
+* :mod:`.local`, :mod:`.reading`, :mod:`.replicating`, :mod:`.attachments`: one process; :mod:`.sets`: other documents;
+  :mod:`.bounds`: what bounds them; :mod:`.starting`: fresh processes; :mod:`.trusting`: keys and gates;
+  :mod:`.querying`: indexes and views; :mod:`.growth`: a million documents;
+* :mod:`.peering`: two processes; :mod:`.large`: much between them; :mod:`.shaped`: over a link with latency, loss or a
+  rate; :mod:`.browsing`: a page and a process; :mod:`.serving`, :mod:`.feeds`: the HTTP server;
 * :mod:`.pouchdb`: PouchDB as a subject of them; ``pouchdb.mjs`` is its process;
 * :mod:`.documents`: what is written; :mod:`.peer`, :mod:`.channel`: the processes on the other side.
 

@@ -26,7 +26,7 @@ attachment_out = benchmark("attachment-out", "Attachment out of a database", "MB
 
 def size_of(scale: Scale) -> int:
     """Bytes of the attachment: 1 GiB in the full form."""
-    return scale.attachment * 4
+    return scale.large
 
 
 @attachment_in.subject("peerpouch", "synced to disk, with its SHA-256 and MD5; streamed")
@@ -60,7 +60,8 @@ async def _process(task: str, run: Run) -> dict[str, Any]:
     return result
 
 
-async def _noise(size: int) -> AsyncIterator[bytes]:
+async def noise(size: int) -> AsyncIterator[bytes]:
+    """Bytes that don't compress."""
     # Shifted copies of one random block: making new ones would cost more than storing them.
     block = random.Random(1).randbytes(CHUNK * 2)
     for number in range(-(-size // CHUNK)):
@@ -72,7 +73,7 @@ async def _work(task: str, folder: Path, size: int) -> float:
     async with peerpouch.open(folder / "bench.db") as database:
         began = time.perf_counter()
         if task == "in":
-            await database.put_attachment("big", "big", _noise(size))
+            await database.put_attachment("big", "big", noise(size))
             return time.perf_counter() - began
         read = 0
         async for chunk in await database.get_attachment("big", "big"):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
+from playwright.async_api import Browser
 
-from benchmarks.peering import MOMENT, ROOT, WORK
+from benchmarks.peering import MOMENT, ROOT, WORK, latencies
 from benchmarks.registry import REGISTRY, Measured, Run, benchmark
 from peerpouch.cli.processes import Process
 from tests.browser import pages
@@ -20,15 +22,15 @@ AVAILABLE = pages.CHROMIUM is not None and pages.POUCHDB.is_dir()
 
 DOCUMENTS = 10_000
 """As many as PouchDB in a browser replicates in a minute or two."""
-ATTACHMENT = 64 << 20
+ATTACHMENT = 32 << 20
 
-replication = benchmark("page-replication", "Replication, a page and Python by WebRTC", "docs/s")
-attachment = benchmark("page-attachment", "Attachment, a page and Python by WebRTC", "MB/s")
+replication = benchmark("page-replication", "Replication, a page and Python by WebRTC", "docs/s", costly=True)
+attachment = benchmark("page-attachment", "Attachment, a page and Python by WebRTC", "MB/s", costly=True)
 connect = benchmark(
-    "page-connect", "Connect: a page opens Python's share, to the first document", "ms", higher_is_better=False
+    "page-connect", "Connect: a page and Python, to the first document", "ms", higher_is_better=False, costly=True
 )
 live = benchmark(
-    "page-live-latency", "Live change: written in Python until seen in a page, and back", "ms", higher_is_better=False
+    "page-live-latency", "Live change between a page and Python", "ms", higher_is_better=False, costly=True
 )
 
 _START = """
@@ -49,22 +51,44 @@ kept.arrived = (id) => new Promise((resolve) => {
 """
 
 
+@dataclass
+class Stage:
+    """A browser, a hub at a server, and where the page is."""
+
+    browser: Browser
+    origin: str
+    hub: str
+
+    @asynccontextmanager
+    async def pair(self, folder: Path) -> AsyncIterator[tuple[pages.Tab, Process]]:
+        """A fresh page and a fresh process, both at the hub."""
+        folder.mkdir()
+        env = {"PYTHONPATH": str(ROOT), "PEERPOUCH_HOME": str(folder)}
+        async with await Process.start("the peer", "benchmarks.peer", str(folder), self.hub, env=env) as peer:
+            await peer.call("start", timeout=MOMENT)
+            context = await self.browser.new_context()
+            tab = await pages.tab(context, self.origin)
+            await tab.run(_START, self.hub)
+            yield tab, peer
+            await context.close()
+
+
 @asynccontextmanager
-async def pair(run: Run) -> AsyncIterator[tuple[pages.Tab, Process]]:
-    """A page and a process, both at one hub."""
-    folder = run.folder / "peer"
-    folder.mkdir()
+async def stage(run: Run) -> AsyncIterator[Stage]:
+    """All that is there before anybody meets."""
     with pages.origin() as origin:
         async with Serving(run.folder / "server", 0, "--cors", origin) as server, pages.chromium() as browser:
             hub = f"{server.url}hub"
             async with httpx2.AsyncClient(trust_env=False) as client:
                 (await client.put(hub)).raise_for_status()
-            env = {"PYTHONPATH": str(ROOT), "PEERPOUCH_HOME": str(folder)}
-            async with await Process.start("the peer", "benchmarks.peer", str(folder), hub, env=env) as peer:
-                await peer.call("start", timeout=MOMENT)
-                tab = await pages.tab(await browser.new_context(), origin)
-                await tab.run(_START, hub)
-                yield tab, peer
+            yield Stage(browser, origin, hub)
+
+
+@asynccontextmanager
+async def pair(run: Run) -> AsyncIterator[tuple[pages.Tab, Process]]:
+    """A page and a process, both at one hub."""
+    async with stage(run) as on, on.pair(run.folder / "peer") as (tab, peer):
+        yield tab, peer
 
 
 async def _share(tab: pages.Tab, count: int) -> None:
@@ -94,7 +118,7 @@ async def _python_pulls(run: Run) -> Measured:
     return Measured(pulled["docs"] / pulled["seconds"], opened["path"])
 
 
-@replication.subject("two databases of the page", "PouchDB's replicator, without a network", "limit")
+@replication.subject("two databases of the page", "PouchDB's replicator, without a network", "peer")
 async def _page_alone(run: Run) -> Measured:
     count = min(run.scale.documents, DOCUMENTS)
     async with pair(run) as (tab, _):
@@ -182,37 +206,67 @@ async def _bare(run: Run) -> Measured:
     return Measured(got["bytes"] / got["seconds"] / 1e6)
 
 
-@connect.subject("a hub under peerpouch serve", "median of fresh pages")
-async def _connect(run: Run) -> Measured:
+@connect.subject("a page to Python", "fresh pages and processes; a hub under peerpouch serve")
+async def _page_connects(run: Run) -> Measured:
     times = []
-    for number in range(run.scale.connects):
-        folder = run.folder / str(number)
-        folder.mkdir()
-        async with pair(Run(folder, run.scale)) as (tab, peer):
-            await peer.call("fill", timeout=MOMENT, count=10)
-            await peer.call("share", timeout=MOMENT)
-            times.append(await tab.run("return kept.open()"))
-    times.sort()
-    return Measured(statistics.median(times), f"p95 {times[int(len(times) * 0.95)]:.0f} ms")
+    async with stage(run) as on:
+        for number in range(run.scale.connects):
+            async with on.pair(run.folder / str(number)) as (tab, peer):
+                await peer.call("fill", timeout=MOMENT, count=10)
+                await peer.call("share", timeout=MOMENT)
+                times.append(await tab.run("return kept.open()"))
+                await peer.call("unshare", timeout=MOMENT)
+    return latencies(times)
 
 
-@live.subject("a page and Python", "IndexedDB there, synced to disk here")
-async def _live(run: Run) -> Measured:
+@connect.subject("Python to a page", "the same, the other way")
+async def _python_connects(run: Run) -> Measured:
+    times = []
+    async with stage(run) as on:
+        for number in range(run.scale.connects):
+            async with on.pair(run.folder / str(number)) as (tab, peer):
+                await _share(tab, 10)
+                times.append((await peer.call("open", timeout=MOMENT))["ms"])
+                await tab.run("await kept.hub.unshareDatabase(kept.local)")
+    return latencies(times)
+
+
+Way = Callable[[pages.Tab, Process, str], Awaitable[float]]
+
+
+async def _live(run: Run, way: Way) -> Measured:
     delays = []
     async with pair(run) as (tab, peer):
         await peer.call("share", timeout=MOMENT)
         await tab.run("await kept.open(); kept.sync = PouchDB.sync(kept.local, kept.db, { live: true, retry: true })")
         for number in range(run.scale.live):
-            there, back = f"there-{number}", f"back-{number}"
-            seen = asyncio.create_task(tab.run("return kept.arrived(arg)", there))
-            written = await peer.call("write", timeout=MOMENT, doc_id=there)
-            delays.append((await seen - written) * 1000)
-            arriving = asyncio.create_task(peer.call("arrival", timeout=MOMENT, doc_id=back))
-            began = "const began = Date.now(); await kept.local.put({ _id: arg }); return began / 1000"
-            written = await tab.run(began, back)
-            delays.append((await arriving - written) * 1000)
-    delays.sort()
-    return Measured(statistics.median(delays), f"p99 {delays[int(len(delays) * 0.99)]:.1f} ms")
+            delays.append((await way(tab, peer, f"live-{number}")) * 1000)
+    return latencies(delays)
+
+
+async def _there(tab: pages.Tab, peer: Process, doc_id: str) -> float:
+    """Seconds until a page sees what Python wrote."""
+    seen = asyncio.create_task(tab.run("return kept.arrived(arg)", doc_id))
+    written: float = await peer.call("write", timeout=MOMENT, doc_id=doc_id)
+    return float(await seen) - written
+
+
+async def _back(tab: pages.Tab, peer: Process, doc_id: str) -> float:
+    """Seconds until Python sees what a page wrote."""
+    arriving = asyncio.create_task(peer.call("arrival", timeout=MOMENT, doc_id=doc_id))
+    began = "const began = Date.now(); await kept.local.put({ _id: arg }); return began / 1000"
+    written: float = await tab.run(began, doc_id)
+    return float(await arriving) - written
+
+
+@live.subject("from Python to a page", "synced to disk here, IndexedDB there")
+async def _live_there(run: Run) -> Measured:
+    return await _live(run, _there)
+
+
+@live.subject("from a page to Python", "IndexedDB there, synced to disk here")
+async def _live_back(run: Run) -> Measured:
+    return await _live(run, _back)
 
 
 if not AVAILABLE:

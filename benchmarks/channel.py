@@ -1,4 +1,4 @@
-"""One end of a bare data channel, in a process of its own: the limit that every transfer between peers is held against.
+"""One end of a bare data channel, in a process of its own: the limit that all between peers is held against.
 
 It uses the engine directly, with nothing of peerpouch in between: no frames, no credit, no requests.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import apsw
 import webrtc
 
 from benchmarks.usage import usage
@@ -31,6 +32,7 @@ class BareChannel(Served):
         self._open = asyncio.Event()
         self._low = asyncio.Event()
         self._ended = asyncio.Event()
+        self._arrivals: asyncio.Queue[float] = asyncio.Queue()
         self._received = 0
         self._first = 0.0
         self._last = 0.0
@@ -52,11 +54,32 @@ class BareChannel(Served):
         """Take the answer."""
         await self._connection.set_remote_description(webrtc.RTCSessionDescriptionInit(type="answer", sdp=sdp))
 
+    async def opened(self) -> None:
+        """Wait until the channel is open."""
+        await self._open.wait()
+
+    async def keep(self, file: str) -> None:
+        """From now on write rows to a SQLite file, synced: those that are written here and those that arrive."""
+        self._rows = apsw.Connection(file)
+        for statement in ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "CREATE TABLE rows (body BLOB)"):
+            self._rows.execute(statement).fetchall()
+
+    async def write(self, body: str) -> float:
+        """Write a row and send it; gives the wall-clock time at which it was begun."""
+        began = time.time()
+        self._rows.execute("INSERT INTO rows VALUES (?)", (body,))
+        self._channel.send(body)
+        return began
+
+    async def arrival(self) -> float:
+        """Wait for the next row; gives the wall-clock time at which it was written here."""
+        return await self._arrivals.get()
+
     async def send(self, size: int) -> None:
         """Send ``size`` bytes as fast as the channel takes them, and the word that they have ended."""
         await self._open.wait()
         message = bytes(MESSAGE)
-        for _ in range(size // MESSAGE):
+        for _ in range(max(1, size // MESSAGE)):
             if self._channel.buffered_amount > HIGH:
                 self._low.clear()
                 await self._low.wait()
@@ -86,6 +109,10 @@ class BareChannel(Served):
             self._open.set()
 
     def _take(self, event: webrtc.MessageEvent) -> None:
+        if isinstance(event.data, str):
+            self._rows.execute("INSERT INTO rows VALUES (?)", (event.data,))
+            self._arrivals.put_nowait(time.time())
+            return
         self._last = time.perf_counter()
         if not self._received:
             self._first = self._last

@@ -15,13 +15,11 @@ from benchmarks.registry import Measured, Run, benchmark
 from tests.interop.node_processes import free_port
 from tests.interop.serving import Serving
 
-FEEDS = 1000
-
 memory = benchmark(
-    "server-feed-memory", f"Memory of an idle feed, of {FEEDS}", "KB", higher_is_better=False, costly=True
+    "server-feed-memory", "Memory of an idle feed, of a thousand", "KB", higher_is_better=False, costly=True
 )
 fan_out = benchmark(
-    "server-feed-fan-out", f"One change, until {FEEDS} feeds have it", "ms", higher_is_better=False, costly=True
+    "server-feed-fan-out", "One change, until a thousand feeds have it", "ms", higher_is_better=False, costly=True
 )
 
 Feed = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -42,7 +40,7 @@ async def _feeds(run: Run) -> AsyncIterator[tuple[Serving, list[Feed], int]]:
         parts = urlsplit(server.url)
         request = f"GET /db/_changes?feed=continuous&heartbeat=60000 HTTP/1.1\r\nHost: {parts.netloc}\r\n\r\n".encode()
         feeds: list[Feed] = []
-        for _ in range(FEEDS):
+        for _ in range(run.scale.feeds):
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
             writer.write(request)
             feeds.append((reader, writer))
@@ -60,7 +58,7 @@ async def _feeds(run: Run) -> AsyncIterator[tuple[Serving, list[Feed], int]]:
 async def _memory(run: Run) -> Measured:
     async with _feeds(run) as (server, _, before):
         held = server.memory()
-        return Measured((held - before) / FEEDS / 1024, f"{held / 2**20:.0f} MB in all")
+        return Measured((held - before) / run.scale.feeds / 1024, f"{held / 2**20:.0f} MB, {run.scale.feeds:,} feeds")
 
 
 @fan_out.subject("peerpouch serve", "one client process reads all of them")
@@ -76,4 +74,4 @@ async def _fan_out(run: Run) -> Measured:
             began = time.perf_counter()
             await http.put("db/news", json={})
             await waiting
-        return Measured((time.perf_counter() - began) * 1000)
+        return Measured((time.perf_counter() - began) * 1000, f"{run.scale.feeds:,} feeds")

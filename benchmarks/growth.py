@@ -1,6 +1,6 @@
-"""What an operation costs in a database of a million documents, against one of ten thousand: only with ``--long``.
+"""What an operation costs in a database of a million documents, against one of ten thousand.
 
-Each database is made once in a run; what the benchmarks add to it is small beside it. ``python -m benchmarks.growth
+Each database is made once in a run, and what the benchmarks add to it is small beside it. ``python -m benchmarks.growth
 FILE SIZE`` is the process whose memory at rest is looked at, ``… FILE COPY`` the one that replicates.
 """
 
@@ -11,20 +11,19 @@ import json
 import resource
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
-from functools import cache
 from pathlib import Path
 
 import peerpouch
 from benchmarks.documents import BATCH, record
-from benchmarks.local import FULL_NOTE, fill, stopwatch
-from benchmarks.registry import Benchmark, Measured, Run, benchmark
+from benchmarks.local import FULL_NOTE, stopwatch
+from benchmarks.prepared import fill, records
+from benchmarks.registry import Benchmark, Measured, Run, Scale, benchmark
 from peerpouch.ports import Database
 
-SIZES = (10_000, 1_000_000)
-"""Documents. The first is what the second is held against."""
+WHICH = A_HUNDREDTH, MANY = "among a hundredth", "among many"
+"""How many documents: a million in the full form. The first is what the second is held against."""
 
 ROWS = 10_000
 """Rows of a listing or feed that are timed, wherever it begins."""
@@ -39,19 +38,14 @@ Operation = Callable[[Database, int], Awaitable[float]]
 _added = 0
 
 
-@cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    """Removed when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="peerpouch-growth-")
+def size_of(which: str, scale: Scale) -> int:
+    """Documents."""
+    return scale.million if which == MANY else scale.million // 100
 
 
 async def file_of(size: int) -> Path:
-    """The database with so many documents."""
-    path = Path(_folder().name) / f"{size}.db"
-    if not path.exists():
-        async with peerpouch.open(path, durability="normal") as database:
-            await fill(database, size)
-    return path
+    """The database with so many documents, to which these benchmarks add a few."""
+    return await records(size, "growth")
 
 
 def _new(count: int) -> list[dict[str, object]]:
@@ -62,21 +56,22 @@ def _new(count: int) -> list[dict[str, object]]:
 
 
 def _operation(name: str, title: str, unit: str, note: str = "") -> Callable[[Operation], Operation]:
-    made = benchmark(f"growth-{name}", title, unit, long=True)
+    made = benchmark(f"growth-{name}", title, unit)
 
     def add(operation: Operation) -> Operation:
-        for size in SIZES:
-            _add(made, size, note, operation)
+        for which in WHICH:
+            _add(made, which, note, operation)
         return operation
 
     return add
 
 
-def _add(made: Benchmark, size: int, note: str, operation: Operation) -> None:
-    @made.subject(f"among {size:,}", note)
+def _add(made: Benchmark, which: str, note: str, operation: Operation) -> None:
+    @made.subject(which, note)
     async def _measure(run: Run) -> Measured:
+        size = size_of(which, run.scale)
         async with peerpouch.open(await file_of(size)) as database:
-            return Measured(await operation(database, size))
+            return Measured(await operation(database, size), f"{size:,} documents")
 
 
 @_operation("bulk-write", "Growth: bulk write, 1,000 a batch", "docs/s", FULL_NOTE)
@@ -90,7 +85,8 @@ async def _bulk_write(database: Database, size: int) -> float:
 
 @_operation("edit", "Growth: edits all over the database, 1,000 a batch", "docs/s", FULL_NOTE)
 async def _edit(database: Database, size: int) -> float:
-    ids = [f"record-{number * 7919 % size:09d}" for number in range(BATCHES * BATCH)]
+    # A document twice in one batch would be a conflict.
+    ids = [f"record-{number * 7919 % size:09d}" for number in range(min(BATCHES * BATCH, size))]
     docs = []
     for start in range(0, len(ids), BATCH):
         rows = (await database.all_docs(keys=ids[start : start + BATCH], include_docs=True))["rows"]
@@ -122,7 +118,7 @@ async def _read(database: Database, size: int) -> float:
 
 @_operation("listing", "Growth: 10,000 rows of a listing with documents", "docs/s", "from the middle")
 async def _listing(database: Database, size: int) -> float:
-    start = f"record-{min(size // 2, size - ROWS):09d}"
+    start = f"record-{max(0, min(size // 2, size - ROWS)):09d}"
     with stopwatch() as seconds:
         listed = await database.all_docs(startkey=start, limit=ROWS, include_docs=True)
     return len(listed["rows"]) / seconds[0]
@@ -144,14 +140,14 @@ async def _changes_from_end(database: Database, size: int) -> float:
     return WRITES / seconds[0]
 
 
-opening = benchmark("growth-opening", "Growth: opening a database", "ms", higher_is_better=False, long=True)
-memory = benchmark("growth-memory", "Growth: memory of an open database", "MB", higher_is_better=False, long=True)
+opening = benchmark("growth-opening", "Growth: opening a database", "ms", higher_is_better=False)
+memory = benchmark("growth-memory", "Growth: memory of an open database", "MB", higher_is_better=False)
 
 
-def _add_opening(size: int) -> None:
-    @opening.subject(f"among {size:,}", "until the first document is read")
+def _add_opening(which: str) -> None:
+    @opening.subject(which, "until the first document is read")
     async def _opening(run: Run) -> Measured:
-        path = await file_of(size)
+        path = await file_of(size_of(which, run.scale))
         times = []
         for _ in range(OPENINGS):
             began = time.perf_counter()
@@ -160,53 +156,40 @@ def _add_opening(size: int) -> None:
                 times.append(time.perf_counter() - began)
         return Measured(statistics.median(times) * 1000, f"slowest of {OPENINGS}: {max(times) * 1000:.1f} ms")
 
-    @memory.subject(f"among {size:,}", "at rest, after 10,000 rows of a listing and 5,000 point reads")
+    @memory.subject(which, "at rest, after 10,000 rows of a listing and 5,000 point reads")
     async def _memory(run: Run) -> Measured:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.growth", str(await file_of(size)), str(size)),
-            cwd=Path(__file__).parent.parent,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        out, _ = await process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"the process ended with {process.returncode}")
-        before, after = json.loads(out)
+        size = size_of(which, run.scale)
+        before, after = await _process(str(await file_of(size)), str(size))
         return Measured((after - before) / 1e6, f"beside {before / 1e6:.0f} MB of Python with the library loaded")
 
 
-no_op = benchmark("growth-no-op", "Growth: replication with nothing new", "ms", higher_is_better=False, long=True)
-replicating = benchmark("growth-replication", "Growth: replication of all of it", "docs/s", long=True)
+replicating = benchmark("growth-replication", "Growth: replication of all of it, in one process", "docs/s", once=True)
 
 
-def _add_replication(size: int) -> None:
-    @replicating.subject(f"of {size:,}", FULL_NOTE)
+def _add_replication(which: str) -> None:
+    @replicating.subject(which, FULL_NOTE)
     async def _replication(run: Run) -> Measured:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.growth", str(await file_of(size)), str(run.folder / "copy.db")),
-            cwd=Path(__file__).parent.parent,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        out, _ = await process.communicate()
-        if process.returncode:
-            raise RuntimeError(f"the process ended with {process.returncode}")
-        seconds, peak = json.loads(out)
-        return Measured(size / seconds, f"peak memory {peak / 1e6:.0f} MB, of both databases")
-
-    @no_op.subject(f"among {size:,}")
-    async def _no_op(run: Run) -> Measured:
-        async with peerpouch.open(await file_of(size)) as source, peerpouch.open(run.folder / "copy.db") as target:
-            await peerpouch.replicate(source, target)
-            times = []
-            for _ in range(OPENINGS):
-                began = time.perf_counter()
-                await peerpouch.replicate(source, target)
-                times.append(time.perf_counter() - began)
-        return Measured(statistics.median(times) * 1000)
+        size = size_of(which, run.scale)
+        seconds, peak = await _process(str(await file_of(size)), str(run.folder / "copy.db"))
+        return Measured(size / seconds, f"{size:,} documents, peak memory {peak / 1e6:.0f} MB of both databases")
 
 
-for _size in SIZES:
-    _add_opening(_size)
-    _add_replication(_size)
+async def _process(*arguments: str) -> tuple[float, float]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.growth", *arguments),
+        cwd=Path(__file__).parent.parent,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await process.communicate()
+    if process.returncode:
+        raise RuntimeError(f"the process ended with {process.returncode}")
+    first, second = json.loads(out)
+    return first, second
+
+
+for _which in WHICH:
+    _add_opening(_which)
+    _add_replication(_which)
 
 
 def resident() -> int:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import apsw
 import orjson
 
 import peerpouch
-from benchmarks.documents import BATCH, Make, batches, record
+from benchmarks.documents import BATCH, batches, record
+from benchmarks.prepared import copy_of_records, kept
 from benchmarks.registry import Measured, Run, benchmark
-from peerpouch.ports import Database, WriteFailure
+from peerpouch.ports import Database
 
 FULL_NOTE = "every batch synced to disk"
+BARE_FILE, INSERT = "bare.db", "INSERT INTO docs VALUES (?, ?)"
 
 bulk_write = benchmark("bulk-write", "Bulk write, 1,000 a batch", "docs/s")
 single_write = benchmark("single-write", "Single writes, one after another", "docs/s")
@@ -34,21 +38,20 @@ def stopwatch() -> Iterator[list[float]]:
     seconds.append(time.perf_counter() - began)
 
 
-async def fill(database: Database, count: int, make: Make = record) -> None:
-    """Write documents, a batch at a time.
+def whole(count: int, expected: int) -> int:
+    """A count, if it is what it must be: whoever leaves something out is not measured.
 
     Raises:
-        PeerPouchError: the first one that was refused.
+        RuntimeError: it is another.
     """
-    for batch in batches(count, make=make):
-        for result in await database.bulk_docs(batch):
-            if isinstance(result, WriteFailure):
-                raise result.error
+    if count != expected:
+        raise RuntimeError(f"it was {count:,} in place of {expected:,}")
+    return count
 
 
-def bare_table(run: Run) -> apsw.Connection:
+def bare_table(folder: Path) -> apsw.Connection:
     """A SQLite file with one table, as durable as peerpouch's own."""
-    connection = apsw.Connection(str(run.folder / "bare.db"))
+    connection = apsw.Connection(str(folder / BARE_FILE))
     for statement in (
         "PRAGMA journal_mode=WAL",
         "PRAGMA synchronous=FULL",
@@ -71,13 +74,11 @@ async def _bulk_write(run: Run) -> Measured:
 @bulk_write.subject("bare SQLite", f"{FULL_NOTE}; id and JSON in one table", "limit")
 async def _bulk_write_sqlite(run: Run) -> Measured:
     made = list(batches(run.scale.documents))
-    connection = bare_table(run)
+    connection = bare_table(run.folder)
     with stopwatch() as seconds:
         for batch in made:
             with connection:
-                connection.executemany(
-                    "INSERT INTO docs VALUES (?, ?)", ((doc["_id"], orjson.dumps(doc)) for doc in batch)
-                )
+                connection.executemany(INSERT, ((doc["_id"], orjson.dumps(doc)) for doc in batch))
     connection.close()
     return Measured(run.scale.documents / seconds[0])
 
@@ -95,10 +96,10 @@ async def _single_write(run: Run) -> Measured:
 @single_write.subject("bare SQLite", "every write synced to disk; id and JSON in one table", "limit")
 async def _single_write_sqlite(run: Run) -> Measured:
     docs = [record(number) for number in range(run.scale.single)]
-    connection = bare_table(run)
+    connection = bare_table(run.folder)
     with stopwatch() as seconds:
         for doc in docs:
-            connection.execute("INSERT INTO docs VALUES (?, ?)", (doc["_id"], orjson.dumps(doc)))
+            connection.execute(INSERT, (doc["_id"], orjson.dumps(doc)))
     connection.close()
     return Measured(len(docs) / seconds[0])
 
@@ -120,26 +121,32 @@ async def _concurrent_write(run: Run) -> Measured:
 @point_read.subject("peerpouch")
 async def _point_read(run: Run) -> Measured:
     ids = [record(number * 7919 % run.scale.documents)["_id"] for number in range(run.scale.single * 5)]
-    async with peerpouch.open(run.folder / "bench.db") as database:
-        await fill(database, run.scale.documents)
+    async with peerpouch.open(await copy_of_records(run.folder, run.scale.documents)) as database:
         with stopwatch() as seconds:
             for doc_id in ids:
                 await database.get(doc_id)
     return Measured(len(ids) / seconds[0])
 
 
-def _filled_table(run: Run) -> apsw.Connection:
-    connection = bare_table(run)
-    with connection:
-        for batch in batches(run.scale.documents):
-            connection.executemany("INSERT INTO docs VALUES (?, ?)", ((doc["_id"], orjson.dumps(doc)) for doc in batch))
-    return connection
+async def filled_table(run: Run) -> apsw.Connection:
+    """A SQLite file with one table of all records."""
+
+    async def make(path: Path) -> None:
+        path.mkdir()
+        connection = bare_table(path)
+        with connection:
+            for batch in batches(run.scale.documents):
+                connection.executemany(INSERT, ((doc["_id"], orjson.dumps(doc)) for doc in batch))
+        connection.close()
+
+    made = await kept(f"bare-{run.scale.documents}", make)
+    return apsw.Connection(shutil.copyfile(made / BARE_FILE, run.folder / BARE_FILE).as_posix())
 
 
 @point_read.subject("bare SQLite", "and its JSON parsed", "limit")
 async def _point_read_sqlite(run: Run) -> Measured:
     ids = [record(number * 7919 % run.scale.documents)["_id"] for number in range(run.scale.single * 5)]
-    connection = _filled_table(run)
+    connection = await filled_table(run)
     with stopwatch() as seconds:
         for doc_id in ids:
             for (body,) in connection.execute("SELECT body FROM docs WHERE id = ?", (doc_id,)):
@@ -150,26 +157,24 @@ async def _point_read_sqlite(run: Run) -> Measured:
 
 @listing.subject("peerpouch")
 async def _listing(run: Run) -> Measured:
-    async with peerpouch.open(run.folder / "bench.db") as database:
-        await fill(database, run.scale.documents)
+    async with peerpouch.open(await copy_of_records(run.folder, run.scale.documents)) as database:
         with stopwatch() as seconds:
             count = sum([1 async for _ in database.all_docs(include_docs=True)])
-    return Measured(count / seconds[0])
+    return Measured(whole(count, run.scale.documents) / seconds[0])
 
 
 @changes.subject("peerpouch", f"pages of {BATCH}")
 async def _changes(run: Run) -> Measured:
-    async with peerpouch.open(run.folder / "bench.db") as database:
-        await fill(database, run.scale.documents)
+    async with peerpouch.open(await copy_of_records(run.folder, run.scale.documents)) as database:
         with stopwatch() as seconds:
             count = sum([1 async for _ in database.changes(batch_size=BATCH)])
-    return Measured(count / seconds[0])
+    return Measured(whole(count, run.scale.documents) / seconds[0])
 
 
 @listing.subject("bare SQLite", "and its JSON parsed", "limit")
 async def _listing_sqlite(run: Run) -> Measured:
-    connection = _filled_table(run)
+    connection = await filled_table(run)
     with stopwatch() as seconds:
         count = sum(1 for (body,) in connection.execute("SELECT body FROM docs ORDER BY id") if orjson.loads(body))
     connection.close()
-    return Measured(count / seconds[0])
+    return Measured(whole(count, run.scale.documents) / seconds[0])

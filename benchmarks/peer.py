@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import random
+import statistics
 import sys
 import time
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Literal
 
 import peerpouch
-from benchmarks.documents import record
-from benchmarks.local import fill
+from benchmarks.attachments import noise
+from benchmarks.documents import SETS, record
+from benchmarks.prepared import fill
 from benchmarks.usage import usage
 from peerpouch.cli.links import path_of
 from peerpouch.cli.processes import Served, serve
 from peerpouch.errors import NotFound
+from peerpouch.exchange import Request, Response
+from peerpouch.peers.lease import LeasedExchange
 from peerpouch.ports import Database, Sync
 
 NAME = "bench"
 BIG = "big"
-CHUNK = 1 << 20
 
 
 class BenchPeer(Served):
@@ -46,16 +47,19 @@ class BenchPeer(Served):
     async def close(self) -> None:
         await self._stack.aclose()
 
-    async def fill(self, count: int) -> None:
-        """Write records."""
-        await fill(self._local, count)
+    async def fill(self, count: int, kind: str = "") -> None:
+        """Write records, or documents of another set."""
+        await fill(self._local, count, SETS[kind] if kind else record)
 
     async def attach(self, size: int) -> None:
         """Write a document with one attachment of ``size`` bytes that don't compress."""
-        await self._local.put_attachment(BIG, BIG, _noise(size))
+        await self._local.put_attachment(BIG, BIG, noise(size))
 
     async def share(self) -> None:
         await self._hub.share_database(self._local, name=NAME)
+
+    async def unshare(self) -> None:
+        await self._hub.unshare_database(self._local)
 
     async def open(self) -> dict[str, float | str]:
         """List, connect, and read the first document; gives the milliseconds of the latter two, and the path."""
@@ -71,6 +75,13 @@ class BenchPeer(Served):
         began = time.perf_counter()
         result = await peerpouch.replicate(self._opened(), self._local)
         return {"docs": result.docs_written, "seconds": time.perf_counter() - began}
+
+    async def pull_again(self, count: int) -> dict[str, float]:
+        """Replicate so often, when there is nothing new; gives the median of the seconds, and the requests of each."""
+        times, before = [], _requests
+        for _ in range(count):
+            times.append((await self.pull())["seconds"])
+        return {"seconds": statistics.median(times), "requests": (_requests - before) / count}
 
     async def download(self) -> dict[str, float]:
         """Read the attachment in place and drop it; gives bytes and seconds."""
@@ -129,11 +140,21 @@ class BenchPeer(Served):
         return self._remote
 
 
-async def _noise(size: int) -> AsyncIterator[bytes]:
-    chance = random.Random(1)
-    for start in range(0, size, CHUNK):
-        yield chance.randbytes(min(CHUNK, size - start))
+_requests = 0
+"""That this process has sent to peers."""
+
+
+def _count_requests() -> None:
+    send = LeasedExchange.handle_async_request
+
+    async def counted(self: LeasedExchange, request: Request) -> Response:
+        global _requests
+        _requests += 1
+        return await send(self, request)
+
+    LeasedExchange.handle_async_request = counted  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
+    _count_requests()
     serve(BenchPeer(Path(sys.argv[1]), sys.argv[2]))

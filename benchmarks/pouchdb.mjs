@@ -29,6 +29,11 @@ async function bulk(docs) {
   }
 }
 
+// The documents are there already, or are written now.
+async function filled() {
+  if (!order.filled) await bulk(await documents());
+}
+
 // So many loops at once, each taking the next item when it is done with one.
 async function together(count, items, work) {
   const waiting = items[Symbol.iterator]();
@@ -53,26 +58,26 @@ const tasks = {
     return timed(docs.length, () => together(order.together, docs, async (doc) => { await db.put(doc); }));
   },
   async get() {
-    await bulk(await documents());
+    await filled();
     return timed(order.ids.length, () => together(order.together, order.ids, (id) => db.get(id)));
   },
   async list() {
-    await bulk(await documents());
+    await filled();
     return timed(0, async () => (await db.allDocs({ include_docs: true })).rows.length);
   },
   async changes() {
-    await bulk(await documents());
+    await filled();
     return timed(0, async () => (await db.changes({ since: 0, batch_size: BATCH })).results.length);
   },
   async changesFromEnd() {
-    await bulk(await documents());
+    await filled();
     const since = (await db.info()).update_seq;
     return timed(order.times, async () => {
       for (let n = 0; n < order.times; n += 1) await db.changes({ since });
     });
   },
   async replicate() {
-    await bulk(await documents());
+    await filled();
     const target = open('target');
     const result = await timed(0, async () => (await PouchDB.replicate(db, target)).docs_written);
     await target.close();
@@ -81,7 +86,7 @@ const tasks = {
   // What is asked, and how often: a find, or rows of a stored view. The index is built before, unless that is timed.
   async ask() {
     PouchDB.plugin(createRequire(process.argv[2])('pouchdb-find'));
-    await bulk(await documents());
+    await filled();
     // It builds the index too.
     const createIndex = async () => { if (order.index) await db.createIndex({ index: { fields: order.index } }); };
     if (order.design) await db.put(order.design);
@@ -96,6 +101,28 @@ const tasks = {
       return timed(order.operations, async () => { await ask(); });
     }
     return timed(order.operations * order.times, async () => { for (let n = 0; n < order.times; n += 1) await ask(); });
+  },
+  // Written here, synced to the server, synced from there into another database.
+  async throughServer() {
+    const other = open('other');
+    const remote = () => new PouchDB(order.url);
+    await remote().info();
+    const syncs = [db, other].map((local) => PouchDB.sync(local, remote(), { live: true, retry: true }));
+    const waiting = new Map();
+    const feed = other.changes({ live: true, since: 0 }).on('change', ({ id }) => waiting.get(id)?.());
+    const times = [];
+    for (let n = 0; n < order.times; n += 1) {
+      const seen = new Promise((resolve) => { waiting.set(`live-${n}`, resolve); });
+      const began = performance.now();
+      await db.put({ _id: `live-${n}`, text: 'x'.repeat(200) });
+      await seen;
+      times.push((performance.now() - began) / 1000);
+    }
+    const ended = syncs.map((each) => new Promise((resolve) => { each.on('complete', resolve).on('error', resolve); }));
+    for (const each of [feed, ...syncs]) each.cancel();
+    await Promise.all(ended);
+    await other.close();
+    return { operations: times.length, times };
   },
   // There is no way but through one buffer that holds all of it.
   async attach() {

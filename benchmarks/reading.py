@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import peerpouch
-from benchmarks.local import fill, stopwatch
+from benchmarks.local import stopwatch
+from benchmarks.prepared import copy_of_records
 from benchmarks.registry import Measured, Run, Scale, benchmark
 
 TIMES = 500
@@ -26,8 +27,7 @@ def random_ids(scale: Scale) -> list[str]:
 async def _concurrent_read(run: Run) -> Measured:
     ids = random_ids(run.scale)
     waiting = iter(ids)
-    async with peerpouch.open(run.folder / "bench.db") as database:
-        await fill(database, run.scale.documents)
+    async with peerpouch.open(await copy_of_records(run.folder, run.scale.documents)) as database:
 
         async def read() -> None:
             for doc_id in waiting:
@@ -40,8 +40,7 @@ async def _concurrent_read(run: Run) -> Measured:
 
 @changes_from_end.subject("peerpouch")
 async def _changes_from_end(run: Run) -> Measured:
-    async with peerpouch.open(run.folder / "bench.db") as database:
-        await fill(database, run.scale.documents)
+    async with peerpouch.open(await copy_of_records(run.folder, run.scale.documents)) as database:
         since = (await database.info())["update_seq"]
         with stopwatch() as seconds:
             for _ in range(TIMES):

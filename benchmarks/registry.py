@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,23 +10,76 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Scale:
-    """How much a run does. The short form takes less than three minutes on two cores, the full one a coffee.
+    """How much a run does. The short form takes less than three minutes on two cores, the full one forty.
 
     Attributes:
+        name: ``full`` or ``short``.
         rounds: How often each subject runs; ``costly``: the same where each time costs seconds before it begins.
+        documents: Records of a database; ``slow``: the same where a record takes PouchDB a millisecond or more;
+            ``far``: the same through a server or over a link with latency; ``million``: where they are to be many.
+        single: Operations that are timed one by one.
+        attachment: Bytes; ``large``: the same where it is to be large.
+        live: Changes that are followed each way.
+        connects: Connections, each of fresh processes.
+        gets: Reads beside something that flows; ``feeds``: that are open at once.
+        seconds: Of a benchmark that asks for a time.
+        limit: Seconds after which a round counts as failed.
     """
 
+    name: str
     rounds: int
     costly: int
     documents: int
+    slow: int
+    far: int
+    million: int
     single: int
     attachment: int
+    large: int
     live: int
     connects: int
+    gets: int
+    feeds: int
+    seconds: int
+    limit: float
 
 
-FULL = Scale(rounds=5, costly=5, documents=100_000, single=2_000, attachment=256 << 20, live=100, connects=20)
-SHORT = Scale(rounds=2, costly=1, documents=2_000, single=100, attachment=8 << 20, live=10, connects=2)
+FULL = Scale(
+    name="full",
+    rounds=5,
+    costly=3,
+    documents=100_000,
+    slow=5_000,
+    far=20_000,
+    million=1_000_000,
+    single=2_000,
+    attachment=256 << 20,
+    large=1 << 30,
+    live=100,
+    connects=15,
+    gets=50,
+    feeds=1_000,
+    seconds=5,
+    limit=300.0,
+)
+SHORT = Scale(
+    name="short",
+    rounds=2,
+    costly=1,
+    documents=2_000,
+    slow=500,
+    far=1_000,
+    million=10_000,
+    single=100,
+    attachment=8 << 20,
+    large=32 << 20,
+    live=10,
+    connects=2,
+    gets=10,
+    feeds=100,
+    seconds=1,
+    limit=45.0,
+)
 
 
 @dataclass(frozen=True)
@@ -39,10 +92,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Measured:
-    """A figure in the benchmark's unit, and what else is worth saying of it."""
+    """A figure in the benchmark's unit, what else is worth saying of it in words, and more figures by name."""
 
     value: float
     detail: str = ""
+    more: Mapping[str, float] = field(default_factory=dict)
 
 
 Role = Literal["peer", "limit", "other"]
@@ -69,9 +123,9 @@ class Benchmark:
     Attributes:
         name: What it is run by.
         title: What it measures.
-        unit: ``docs/s``, ``MB/s`` or ``ms``.
+        unit: ``docs/s``, ``MB/s``, ``ms`` or ``MB``.
         higher_is_better: Whether more of the unit is better.
-        long: It takes minutes, and is run when it is named or asked for.
+        once: It takes minutes, and runs once in a run.
         costly: Its subjects need processes of their own, or more, before anything is measured.
     """
 
@@ -79,7 +133,7 @@ class Benchmark:
     title: str
     unit: str
     higher_is_better: bool = True
-    long: bool = False
+    once: bool = False
     costly: bool = False
     subjects: list[Subject] = field(default_factory=list)
 
@@ -87,10 +141,16 @@ class Benchmark:
         """Add a subject; the first one is what the others are compared with."""
 
         def add(measure: Measure) -> Measure:
+            if any(each.name == name for each in self.subjects):
+                raise ValueError(f"{self.name} has a subject {name!r} already.")
             self.subjects.append(Subject(name, note, measure, role))
             return measure
 
         return add
+
+    def rounds(self, scale: Scale) -> int:
+        """How often each subject runs."""
+        return 1 if self.once else scale.costly if self.costly else scale.rounds
 
 
 REGISTRY: dict[str, Benchmark] = {}
@@ -102,11 +162,11 @@ def benchmark(
     unit: str,
     *,
     higher_is_better: bool = True,
-    long: bool = False,
+    once: bool = False,
     costly: bool = False,
 ) -> Benchmark:
     """A new line of the table."""
     if name in REGISTRY:
         raise ValueError(f"There is a benchmark {name!r} already.")
-    REGISTRY[name] = Benchmark(name, title, unit, higher_is_better, long, costly)
+    REGISTRY[name] = Benchmark(name, title, unit, higher_is_better, once, costly)
     return REGISTRY[name]

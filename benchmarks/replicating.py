@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import peerpouch
-from benchmarks.local import FULL_NOTE, fill, stopwatch
+from benchmarks.local import FULL_NOTE, stopwatch, whole
+from benchmarks.prepared import copy_of_records
 from benchmarks.registry import Measured, Run, benchmark
 
 local_replication = benchmark("local-replication", "Replication, two local databases", "docs/s")
@@ -12,17 +13,17 @@ no_op = benchmark("no-op-replication", "Replication with nothing new, local", "m
 
 @local_replication.subject("peerpouch", FULL_NOTE)
 async def _local_replication(run: Run) -> Measured:
-    async with peerpouch.open(run.folder / "a.db") as source, peerpouch.open(run.folder / "b.db") as target:
-        await fill(source, run.scale.documents)
+    path = await copy_of_records(run.folder, run.scale.documents)
+    async with peerpouch.open(path) as source, peerpouch.open(run.folder / "b.db") as target:
         with stopwatch() as seconds:
             result = await peerpouch.replicate(source, target)
-    return Measured(result.docs_written / seconds[0])
+    return Measured(whole(result.docs_written, run.scale.documents) / seconds[0])
 
 
 @no_op.subject("peerpouch")
 async def _no_op(run: Run) -> Measured:
-    async with peerpouch.open(run.folder / "a.db") as source, peerpouch.open(run.folder / "b.db") as target:
-        await fill(source, run.scale.documents)
+    path = await copy_of_records(run.folder, run.scale.documents)
+    async with peerpouch.open(path) as source, peerpouch.open(run.folder / "b.db") as target:
         await peerpouch.replicate(source, target)
         with stopwatch() as seconds:
             await peerpouch.replicate(source, target)

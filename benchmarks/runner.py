@@ -1,68 +1,119 @@
-"""Running benchmarks: subjects in turn, round by round, each in a folder of its own."""
+"""Running benchmarks: pass after pass over all of them, and in each the subjects in turn.
+
+So what else happens on the machine meets the subjects of a benchmark alike, slow changes meet all benchmarks alike, and
+a run that is cut off has measured what there was time for.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import statistics
 import tempfile
-import traceback
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.registry import Benchmark, Run, Scale, Subject
+from benchmarks.registry import Benchmark, Measured, Run, Scale, Subject
+from benchmarks.results import Result
 
-LIMIT = 600.0
-"""Seconds that one run of one subject may take before it counts as failed."""
+Hands = Callable[[Benchmark, Subject, Scale], Measured]
+"""Whatever runs one round of one subject, here or elsewhere, and raises what went wrong."""
 
-
-@dataclass
-class Result:
-    """What the rounds of one subject gave. ``error`` is set where one failed; the rounds before it still count."""
-
-    benchmark: Benchmark
-    subject: Subject
-    values: list[float] = field(default_factory=list)
-    detail: str = ""
-    error: str = ""
-
-    @property
-    def median(self) -> float | None:
-        """The middle of the rounds."""
-        return statistics.median(self.values) if self.values else None
-
-    @property
-    def spread(self) -> float | None:
-        """Half of the range, as a share of the median."""
-        middle = self.median
-        return (max(self.values) - min(self.values)) / 2 / middle if middle is not None else None
+UP = "not measured: the time was up"
 
 
-def run_all(benchmarks: Iterable[Benchmark], scale: Scale, say: Callable[[str], None]) -> list[Result]:
-    """Run benchmarks one after the other; ``say`` hears of each figure as it comes."""
-    return [result for each in benchmarks for result in _run(each, scale, say)]
+class Failure(Exception):
+    """A round failed elsewhere; says how."""
 
 
-def _run(benchmark: Benchmark, scale: Scale, say: Callable[[str], None]) -> list[Result]:
-    results = [Result(benchmark, subject) for subject in benchmark.subjects]
-    for _ in range(scale.costly if benchmark.costly else scale.rounds):
-        for result in results:
-            if not result.error:
-                say(f"{benchmark.name:<24} {result.subject.name:<24} {_round(result, scale)}")
-    return results
+def here(benchmark: Benchmark, subject: Subject, scale: Scale) -> Measured:
+    """Run one round in this process, in an empty folder.
 
-
-def _round(result: Result, scale: Scale) -> str:
-    """Run one round; gives what it came to, in words."""
+    Raises:
+        TimeoutError: it took longer than the scale's limit.
+        Exception: whatever the subject raised.
+    """
     gc.collect()
-    with tempfile.TemporaryDirectory(prefix="peerpouch-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="peerpouch-bench-", ignore_cleanup_errors=True) as folder:
+        return asyncio.run(_limited(subject, Run(Path(folder), scale)))
+
+
+async def _limited(subject: Subject, run: Run) -> Measured:
+    limit = asyncio.timeout(run.scale.limit)
+    try:
+        async with limit:
+            return await subject.measure(run)
+    except TimeoutError:
+        if limit.expired():
+            raise TimeoutError(f"it took longer than {run.scale.limit:g} seconds") from None
+        raise
+
+
+def in_words(error: Exception) -> str:
+    """As the table has it."""
+    return str(error) if isinstance(error, Failure) else f"{type(error).__name__}: {error}"
+
+
+class Runner:
+    """A run. ``say`` hears of each figure as it comes; ``after`` gets all results whenever a benchmark has been run.
+
+    Args:
+        minutes: When they are over no benchmark is begun any more, nor before one that took longer than what is left.
+        clock: Seconds, from whenever.
+    """
+
+    def __init__(
+        self,
+        scale: Scale,
+        hands: Hands = here,
+        *,
+        say: Callable[[str], None] = lambda text: None,
+        after: Callable[[list[Result]], None] = lambda results: None,
+        minutes: float | None = None,
+        commit: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scale, self._hands, self._say, self._after = scale, hands, say, after
+        self._seconds = float("inf") if minutes is None else minutes * 60
+        self._commit, self._clock = commit, clock
+        self._began = clock()
+
+    def run(self, benchmarks: Sequence[Benchmark]) -> list[Result]:
+        """Run benchmarks; gives a result for each of their subjects."""
+        groups = [(each, [Result.of(each, subject, self._commit) for subject in each.subjects]) for each in benchmarks]
+        results = [result for _, group in groups for result in group]
+        passes = max((each.rounds(self._scale) for each in benchmarks), default=0)
+        for number in range(passes):
+            due = [(each, group) for each, group in groups if each.rounds(self._scale) > number]
+            for place, (each, group) in enumerate(due, 1):
+                if self._has_time_for(group):
+                    self._benchmark(each, group, f"{number + 1}/{passes} {place:>2}/{len(due)}")
+                    self._after(results)
+                elif number == 0:
+                    for result in group:
+                        result.error = UP
+                    self._say(f"{each.name}: {UP}")
+        return results
+
+    def _has_time_for(self, group: list[Result]) -> bool:
+        left = self._seconds - (self._clock() - self._began)
+        return left > sum(result.seconds[-1] for result in group if result.seconds)
+
+    def _benchmark(self, benchmark: Benchmark, group: list[Result], place: str) -> None:
+        for subject, result in zip(benchmark.subjects, group, strict=True):
+            if not result.error:
+                figure = self._round(benchmark, subject, result)
+                minutes, seconds = divmod(int(self._clock() - self._began), 60)
+                self._say(f"{minutes:>2}:{seconds:02}  {place}  {benchmark.name:<28} {subject.name:<32} {figure}")
+
+    def _round(self, benchmark: Benchmark, subject: Subject, result: Result) -> str:
+        """Run one round; gives what it came to, in words."""
+        began = self._clock()
         try:
-            measured = asyncio.run(asyncio.wait_for(result.subject.measure(Run(Path(folder), scale)), LIMIT))
-        except Exception as error:  # noqa: BLE001 - the table says what failed; the other benchmarks go on
-            traceback.print_exc()
-            result.error = f"failed: {type(error).__name__}: {error}"
+            result.add(self._hands(benchmark, subject, self._scale))
+        except Exception as error:  # noqa: BLE001 - the table says what failed; the others go on
+            result.error = f"failed: {in_words(error)}"
             return result.error
-    result.values.append(measured.value)
-    result.detail = measured.detail or result.detail
-    return f"{measured.value:,.1f} {result.benchmark.unit}"
+        finally:
+            result.seconds.append(round(self._clock() - began, 2))
+        return f"{result.values[-1]:,.1f} {benchmark.unit}"

@@ -4,16 +4,11 @@ with small attachments. Of each a tenth of what there is of records."""
 from __future__ import annotations
 
 import peerpouch
-from benchmarks.documents import SETS, Make, batches
-from benchmarks.local import FULL_NOTE, fill, stopwatch
+from benchmarks.documents import SETS, TITLES, Make, batches
+from benchmarks.local import FULL_NOTE, stopwatch, whole
 from benchmarks.pouchdb import AVAILABLE, NAME, UNSYNCED, ask, rate
+from benchmarks.prepared import fill
 from benchmarks.registry import Measured, Run, benchmark
-
-TITLES = {
-    "nested": "nested documents of 2 kB",
-    "unicode": "Unicode text",
-    "attachments": "documents with an attachment of 3 kB",
-}
 
 
 def _count(run: Run) -> int:
@@ -34,7 +29,7 @@ async def _list(run: Run, make: Make) -> Measured:
         await fill(database, _count(run), make)
         with stopwatch() as seconds:
             count = sum([1 async for _ in database.all_docs(include_docs=True)])
-    return Measured(count / seconds[0])
+    return Measured(whole(count, _count(run)) / seconds[0])
 
 
 async def _replicate(run: Run, make: Make) -> Measured:
@@ -42,7 +37,7 @@ async def _replicate(run: Run, make: Make) -> Measured:
         await fill(source, _count(run), make)
         with stopwatch() as seconds:
             result = await peerpouch.replicate(source, target)
-    return Measured(result.docs_written / seconds[0])
+    return Measured(whole(result.docs_written, _count(run)) / seconds[0])
 
 
 _TASKS = (
@@ -65,8 +60,8 @@ def _register() -> None:
             if AVAILABLE:
 
                 @line.subject(NAME, theirs, "peer")
-                async def _theirs(run: Run, task: str = task, make: Make = make) -> Measured:
-                    return rate(await ask(run, task, map(make, range(_count(run)))))
+                async def _theirs(run: Run, task: str = task, kind: str = kind) -> Measured:
+                    return rate(await ask(run, task, _count(run), kind, filled=task != "bulk"), _count(run))
 
 
 _register()

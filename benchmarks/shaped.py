@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from benchmarks.peering import MOMENT, WORK
+from benchmarks.peering import MOMENT, WORK, latencies
+from benchmarks.prepared import copy_of_records
 from benchmarks.registry import Measured, Run, benchmark
 from peerpouch.cli.processes import Process
 from tests.network.internet import Internet, internet
@@ -22,9 +23,8 @@ LACKING = missing()
 """Why these benchmarks are left out here, if they are."""
 
 FEW = 5_000
-GETS = 50
-LOSSY = 8 << 20
-"""Bytes for a link with loss, which carries a few hundred kilobytes a second."""
+LITTLE = 5
+"""A link that carries little gets so many times less."""
 
 CLEAN = Shape()
 FAR = Shape(round_trip=0.05)
@@ -42,7 +42,7 @@ async def shaped_pair(run: Run, shape: Shape, compression: str = "auto") -> Asyn
         peers = []
         for name, machine in (("sharer", net.a.machine), ("opener", net.b.machine)):
             folder = run.folder / name
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
             arguments = ("benchmarks.peer", str(folder), str(run.folder / "hub.db"))
             process = await machine.process(f"the {name}", *arguments, env={"PEERPOUCH_HOME": str(folder)})
             peers.append(await stack.enter_async_context(process))
@@ -51,8 +51,10 @@ async def shaped_pair(run: Run, shape: Shape, compression: str = "auto") -> Asyn
 
 
 async def _pulled(run: Run, shape: Shape, documents: int, compression: str = "auto") -> dict[str, Any]:
+    folder = run.folder / "sharer"
+    folder.mkdir()
+    await copy_of_records(folder, documents)
     async with shaped_pair(run, shape, compression) as (sharer, opener):
-        await sharer.call("fill", timeout=WORK, count=documents)
         await sharer.call("share", timeout=MOMENT)
         await opener.call("open", timeout=MOMENT)
         pulled: dict[str, Any] = await opener.call("pull", timeout=WORK)
@@ -82,6 +84,11 @@ async def _bare_pair(stack: AsyncExitStack, net: Internet) -> tuple[Process, Pro
     return sender, receiver
 
 
+def _lossy(run: Run) -> int:
+    """Bytes for a link with loss, which carries a few hundred kilobytes a second: 8 MiB in the full form."""
+    return run.scale.attachment // 32
+
+
 def _register() -> None:
     replication = benchmark("far-replication", "Replication over a link, by round trip and loss", "docs/s", costly=True)
     for name, shape in (
@@ -95,19 +102,17 @@ def _register() -> None:
 
         @replication.subject(name)
         async def _replicate(run: Run, shape: Shape = shape) -> Measured:
-            # A link that carries little takes long for what is little elsewhere.
-            documents = run.scale.documents // (10 if shape.loss or shape.rate else 1)
+            documents = run.scale.far // (LITTLE if shape.loss or shape.rate else 1)
             pulled = await _pulled(run, shape, documents)
             return Measured(pulled["docs"] / pulled["seconds"], f"{pulled['docs']:,} documents")
 
-    few = benchmark(
-        "far-few", f"Replication of {FEW:,} documents over a link", "ms", higher_is_better=False, costly=True
-    )
+    few = benchmark("far-few", "Replication of few documents over a link", "ms", higher_is_better=False, costly=True)
     for name, shape in (("0 ms", CLEAN), ("50 ms", FAR)):
 
         @few.subject(name)
         async def _few(run: Run, shape: Shape = shape) -> Measured:
-            return Measured((await _pulled(run, shape, FEW))["seconds"] * 1000)
+            pulled = await _pulled(run, shape, min(FEW, run.scale.far))
+            return Measured(pulled["seconds"] * 1000, f"{pulled['docs']:,} documents")
 
     packed = benchmark(
         "far-compression", "Replication at 10 Mbit/s and at no limit, by compression", "docs/s", costly=True
@@ -117,8 +122,7 @@ def _register() -> None:
 
             @packed.subject(f"{name}, {compression}")
             async def _packed(run: Run, shape: Shape = shape, compression: str = compression) -> Measured:
-                documents = run.scale.documents // (2 if shape.rate else 1)
-                pulled = await _pulled(run, shape, documents, compression)
+                pulled = await _pulled(run, shape, run.scale.far, compression)
                 return Measured(pulled["docs"] / pulled["seconds"], f"{pulled['docs']:,} documents")
 
     attachment = benchmark("far-attachment", "Attachment over a link with 50 ms and 1 % loss", "MB/s", costly=True)
@@ -126,7 +130,7 @@ def _register() -> None:
     @attachment.subject("peerpouch")
     async def _attachment(run: Run) -> Measured:
         async with shaped_pair(run, FAR_AND_LOSSY) as (sharer, opener):
-            await sharer.call("attach", timeout=WORK, size=LOSSY)
+            await sharer.call("attach", timeout=WORK, size=_lossy(run))
             await sharer.call("share", timeout=MOMENT)
             await opener.call("open", timeout=MOMENT)
             read = await opener.call("download", timeout=WORK)
@@ -136,7 +140,7 @@ def _register() -> None:
 
         @attachment.subject(f"{channels} bare data channel{'s' if channels > 1 else ''}", "", "limit")
         async def _channels(run: Run, channels: int = channels) -> Measured:
-            return Measured(await _bare(run, FAR_AND_LOSSY, LOSSY, channels) / 1e6)
+            return Measured(await _bare(run, FAR_AND_LOSSY, _lossy(run), channels) / 1e6)
 
     beside = benchmark("get-beside", "A get beside a flowing attachment", "ms", higher_is_better=False, costly=True)
     for name, shape in (("0 ms", CLEAN), ("50 ms", FAR), ("20 ms, 1 Mbit/s", SLOW)):
@@ -152,19 +156,19 @@ async def _gets(run: Run, shape: Shape) -> Measured:
         await sharer.call("attach", timeout=WORK, size=run.scale.attachment)
         await sharer.call("share", timeout=MOMENT)
         await opener.call("open", timeout=MOMENT)
-        alone = await opener.call("gets", timeout=WORK, count=GETS)
+        alone = await opener.call("gets", timeout=WORK, count=run.scale.gets)
         flowing = asyncio.create_task(opener.call("download", timeout=WORK))
         times: list[float] = []
         try:
             await opener.call("flowing", timeout=MOMENT)
-            while len(times) < GETS and not flowing.done():
+            while len(times) < run.scale.gets and not flowing.done():
                 times += await opener.call("gets", timeout=WORK, count=1)
         finally:
             flowing.cancel()
             await asyncio.gather(flowing, return_exceptions=True)
-    times.sort()
-    slowest, before = times[int(len(times) * 0.99)] * 1000, statistics.median(alone) * 1000
-    return Measured(statistics.median(times) * 1000, f"p99 {slowest:.0f} ms, {before:.1f} ms alone")
+    found = latencies([seconds * 1000 for seconds in times])
+    before = statistics.median(alone) * 1000
+    return Measured(found.value, f"{found.detail}; {before:.1f} ms alone", {**found.more, "alone": before})
 
 
 if LACKING is None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import peerpouch
-from benchmarks.local import FULL_NOTE, fill, stopwatch
+from benchmarks.local import FULL_NOTE, stopwatch
+from benchmarks.prepared import copy_of_records
 from benchmarks.registry import Measured, Run, benchmark
 from peerpouch.access.gate import GatedDatabase
 from peerpouch.core.policy import Access
@@ -77,16 +78,16 @@ async def _replicated(source: Database, target: Database) -> Measured:
 
 
 async def _pull(run: Run, seen: Callable[[Database], Database], before: Any = None) -> Measured:
-    async with peerpouch.open(run.folder / "a.db") as source, peerpouch.open(run.folder / "b.db") as target:
-        await fill(source, run.scale.documents)
+    path = await copy_of_records(run.folder, run.scale.documents)
+    async with peerpouch.open(path) as source, peerpouch.open(run.folder / "b.db") as target:
         if before is not None:
             await before(source)
         return await _replicated(seen(source), target)
 
 
 async def _push(run: Run, seen: Callable[[Database], Database]) -> Measured:
-    async with peerpouch.open(run.folder / "a.db") as source, peerpouch.open(run.folder / "b.db") as target:
-        await fill(source, run.scale.documents)
+    path = await copy_of_records(run.folder, run.scale.documents)
+    async with peerpouch.open(path) as source, peerpouch.open(run.folder / "b.db") as target:
         return await _replicated(source, seen(target))
 
 
