@@ -253,7 +253,8 @@ async def _there(tab: pages.Tab, peer: Process, doc_id: str) -> float:
 
 async def _back(tab: pages.Tab, peer: Process, doc_id: str) -> float:
     """Seconds until Python sees what a page wrote."""
-    arriving = asyncio.create_task(peer.call("arrival", timeout=MOMENT, doc_id=doc_id))
+    await peer.call("expect", timeout=MOMENT, doc_id=doc_id)
+    arriving = asyncio.create_task(peer.call("arrival", timeout=MOMENT))
     began = "const began = Date.now(); await kept.local.put({ _id: arg }); return began / 1000"
     written: float = await tab.run(began, doc_id)
     return float(await arriving) - written

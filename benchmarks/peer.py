@@ -6,7 +6,8 @@ import asyncio
 import statistics
 import sys
 import time
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,7 @@ from peerpouch.cli.processes import Served, serve
 from peerpouch.errors import NotFound
 from peerpouch.exchange import Request, Response
 from peerpouch.peers.lease import LeasedExchange
-from peerpouch.ports import Database, Sync
+from peerpouch.ports import ChangesPage, Database, Sync
 
 NAME = "bench"
 BIG = "big"
@@ -124,20 +125,27 @@ class BenchPeer(Served):
         await self._local.put({"_id": doc_id, "text": "x" * 200})
         return began
 
-    async def arrival(self, doc_id: str) -> float:
-        """Wait for a document; gives the wall-clock time at which it was seen."""
-        since = (await self._local.info())["update_seq"]
-        try:
-            await self._local.get(doc_id)
-        except NotFound:
-            async with self._local.changes(since=since, live=True, doc_ids=[doc_id]) as changes:
-                await anext(aiter(changes))
-        return time.time()
+    async def expect(self, doc_id: str) -> None:
+        """Look out for a document from now on."""
+        pages = self._local.changes(since="now", live=True, doc_ids=[doc_id]).pages()
+        await anext(pages)  # it waits
+        self._expected = asyncio.create_task(_seen(pages))
+
+    async def arrival(self) -> float:
+        """Wait for the document; gives the wall-clock time at which it was seen."""
+        return await self._expected
 
     def _opened(self) -> Database:
         if self._remote is None:
             raise NotFound("No share is open yet.")
         return self._remote
+
+
+async def _seen(pages: AsyncGenerator[ChangesPage, None]) -> float:
+    async with aclosing(pages):
+        while not (await anext(pages)).results:
+            continue
+        return time.time()
 
 
 _requests = 0

@@ -226,9 +226,9 @@ async def _live(run: Run) -> Measured:
         for number in range(run.scale.live):
             for writer, reader in ((sharer, opener), (opener, sharer)):
                 doc_id = f"live-{number}-{writer.pid}"
-                seen = asyncio.create_task(reader.call("arrival", timeout=MOMENT, doc_id=doc_id))
+                await reader.call("expect", timeout=MOMENT, doc_id=doc_id)
                 written = await writer.call("write", timeout=MOMENT, doc_id=doc_id)
-                delays.append((await seen - written) * 1000)
+                delays.append((await reader.call("arrival", timeout=MOMENT) - written) * 1000)
         await opener.call("settle", timeout=MOMENT)
     return latencies(delays)
 
