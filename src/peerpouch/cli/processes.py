@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+from peerpouch.cli.running import settle_process
 from peerpouch.errors import DeadlineExceeded, PeerPouchError, from_response
 
 LINE_LIMIT = 16 << 20
@@ -172,6 +173,7 @@ def serve(target: Served) -> None:
     """The child's main: answer calls until stdin ends."""
     # Ctrl-C reaches the whole group; the parent decides what it means, and ends this process by closing its stdin.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    settle_process()
     asyncio.run(_serve(target))
 
 

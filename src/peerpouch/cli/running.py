@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -20,6 +21,11 @@ EXIT_INTERRUPTED = 130
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a busy event loop lets the database's threads run. With the default, ten times that,
 a small write beside a busy loop takes a tenth of a second, since SQLite's binding waits for its turn at every row."""
+
+COLLECT_AFTER = 10_000
+"""Containers made, and not freed, before the collector of cycles looks at them: a batch of documents is some thousands.
+With the default, 700, it looks at each batch while all of it is alive, which took a sixth of a replication's time. What
+could wait for it takes a few megabytes."""
 
 Result = TypeVar("Result")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -40,6 +46,12 @@ class Terminated(BaseException):
         self.signal = number
 
 
+def settle_process() -> None:
+    """Settings of the whole process, which a program may choose for itself, and a library must not."""
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.set_threshold(COLLECT_AFTER, 10, 10)
+
+
 def run(work: Coroutine[Any, Any, Result]) -> Result:
     """Run to the end in an event loop. Ctrl-C and SIGTERM cancel it, so that it withdraws and closes what it opened.
 
@@ -47,7 +59,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
         KeyboardInterrupt: after Ctrl-C. A second one does not wait for the cleaning up.
         Terminated: after SIGTERM.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL)
+    settle_process()
     # Two fifths of the time that `--help` takes, which needs no event loop.
     import asyncio
 
