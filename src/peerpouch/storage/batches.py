@@ -146,21 +146,18 @@ class _Intake:
         for n, doc in enumerate(docs):
             if type(doc) is dict:
                 self._look(n, doc)
-        texts = jsonbatch.encode_many(self._values)
-        kept = self._kept(texts)
+        encoded = jsonbatch.encode_many(self._values, canonical=self._new_edits)
+        texts, canonical = encoded.texts, encoded.canonical
+        kept = self._kept(encoded)
         if kept is not None:
-            self._places, self._ids, self._values = (
-                _at(self._places, kept),
-                _at(self._ids, kept),
-                _at(self._values, kept),
-            )
+            self._places, self._ids = _at(self._places, kept), _at(self._ids, kept)
             self._revs, self._histories = _at(self._revs, kept), _at(self._histories, kept)
-            texts = _at(texts, kept)
+            texts, canonical = _at(texts, kept), _at(canonical, kept)
         bodies = cast("list[bytes]", texts)
         others = set(range(len(docs))).difference(self._places) if len(bodies) < len(docs) else set()
         if not self._new_edits:
             return Plain(self._ids, cast("list[str]", self._revs), bodies, None, self._histories), others
-        revs = revisions.new_revisions(self._revs, jsonbatch.canonical_many(self._values))
+        revs = revisions.new_revisions(self._revs, canonical)
         parents = self._revs if any(self._revs) else None
         return Plain(self._ids, revs, bodies, parents, None), others
 
@@ -188,11 +185,10 @@ class _Intake:
         self._values.append(value)
         self._revs.append(rev)
 
-    def _kept(self, texts: Sequence[bytes | None]) -> list[int] | None:
+    def _kept(self, encoded: jsonbatch.Encoded) -> list[int] | None:
         """The places of the plain ones in the columns, by their texts; ``None`` if all are."""
-        good = [text for text in texts if text is not None]
-        whole = len(good) == len(texts) and max(map(len, good), default=0) <= self._max_size
-        if whole and not jsonbatch.any_may(good, lambda joined: b"_" in joined and b'"_' in joined):
+        texts = encoded.texts
+        if not encoded.marked and max(map(len, cast("list[bytes]", texts)), default=0) <= self._max_size:
             return None
         kept = [
             n
