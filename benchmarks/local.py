@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import apsw
@@ -79,6 +80,35 @@ async def _bulk_write_sqlite(run: Run) -> Measured:
         for batch in made:
             with connection:
                 connection.executemany(INSERT, ((doc["_id"], orjson.dumps(doc)) for doc in batch))
+    connection.close()
+    return Measured(run.scale.documents / seconds[0])
+
+
+@bulk_write.subject(
+    "bare SQLite with revisions", f"{FULL_NOTE}; and a hash of sorted JSON, a sequence, an index by id", "limit"
+)
+async def _bulk_write_revisions(run: Run) -> Measured:
+    """What nothing that has revisions and a changes feed can do without."""
+    made = list(batches(run.scale.documents))
+    connection = bare_table(run.folder)
+    connection.execute("DROP TABLE docs")
+    connection.execute(
+        "CREATE TABLE docs (seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, rev TEXT NOT NULL, body BLOB NOT NULL)"
+    )
+    with stopwatch() as seconds:
+        for batch in made:
+            with connection:
+                connection.executemany(
+                    "INSERT INTO docs (id, rev, body) VALUES (?, ?, ?)",
+                    (
+                        (
+                            doc["_id"],
+                            "1-" + sha256(orjson.dumps(doc, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32],
+                            orjson.dumps(doc),
+                        )
+                        for doc in batch
+                    ),
+                )
     connection.close()
     return Measured(run.scale.documents / seconds[0])
 
