@@ -290,7 +290,7 @@ def _heads(connection: apsw.Connection, ids: Sequence[str]) -> dict[str, Any]:
     """``id, rev, flags, ancestry`` of those documents that there are."""
     if len(ids) > 1 and not any_between(connection, ids):
         return {}
-    marks, bindings = placeholders(ids, (_LOOKUP,))
+    marks, bindings = placeholders(ids, (1, 16, _LOOKUP))
     rows = gather(
         connection,
         ["json_quote(id)", "json_quote(rev)", "flags", "json_quote(ancestry)"],
