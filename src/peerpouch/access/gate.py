@@ -12,6 +12,7 @@ from contextlib import aclosing
 from typing import Any, Final, Literal
 
 from peerpouch.access.guests import GuestDocs, remembered_by
+from peerpouch.access.leaves import aclose
 from peerpouch.access.limited import LimitedDatabase, select_from
 from peerpouch.access.queries import QUERY_METHODS, GatedQueries
 from peerpouch.access.selection import Selection
@@ -230,7 +231,7 @@ class GatedDatabase(GatedQueries, Database):
                         if not self._open:
                             raise self._ended(self._reason)
                 finally:
-                    await _aclose(found)
+                    await aclose(found)
             if end < len(requests):
                 yield RevisionResult(requests[end].id, requests[end].rev, None, NotFound())
             start = end + 1
@@ -363,7 +364,7 @@ class GatedDatabase(GatedQueries, Database):
                     self._require(METHODS["get_attachment"])
                     yield chunk
             finally:
-                await _aclose(chunks)
+                await aclose(chunks)
 
         return Attachment(
             found.name,
@@ -494,9 +495,3 @@ def _field(doc: object, name: str) -> Any:
 def _not_local(doc_id: str) -> None:
     if doc_id.startswith(LOCAL_PREFIX):
         raise NotFound
-
-
-async def _aclose(stream: AsyncIterator[Any]) -> None:
-    close = getattr(stream, "aclose", None)
-    if close is not None:
-        await close()
