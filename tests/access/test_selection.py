@@ -255,3 +255,65 @@ async def test_finding_by_ids_gives_those_that_can_be_seen(
         [{"_id": name, "team": "blue" if name == "b" else "red", "n": n + 1} for n, name in enumerate("abc")]
     )
     assert [doc["_id"] for doc in (await visit(owner).find(selector))["docs"]] == found
+
+
+async def indexes(owner: LocalDatabase) -> set[str]:
+    return {name for name in await owner.index_names() if name.startswith("access/")}
+
+
+async def test_selectors_that_are_used_no_more_lose_their_indexes_those_without_members_first(
+    owner: LocalDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerpouch.access.selection.MOST_INDEXES", 4)
+    await owner.put({"_id": "a", "n": 1})
+    first, second = select_from(owner, {"n": 1}), select_from(owner, {"n": {"$lt": 5}})
+    await first.refresh()
+    await second.refresh()
+    await owner.put({"_id": "b", "n": 1})
+    await first.refresh()
+    # However many come whose selectors match nothing, none of those who see something is pushed out.
+    for n in range(20):
+        await select_from(owner, {"nobody": n}).refresh()
+        assert len(await indexes(owner)) <= 5
+    assert {first.index, second.index} <= await indexes(owner)
+    # Among those, the one that was not used longest goes first.
+    used = [select_from(owner, {"n": {"$lt": n}}) for n in range(6, 9)]
+    for each in used:
+        await each.refresh()
+    await select_from(owner, {"n": {"$lt": 10}}).refresh()
+    assert first.index in await indexes(owner) and second.index not in await indexes(owner)
+
+
+async def test_a_visitor_whose_index_was_dropped_starts_over(
+    owner: LocalDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerpouch.access.selection.MOST_INDEXES", 1)
+    await owner.bulk_docs([{"_id": "a", "n": 1}, {"_id": "b", "n": 2}])
+    gate = visit(owner, {"n": {"$gt": 0}})
+    before = (await gate.info())["update_seq"]
+    for n in range(3):
+        await visit(owner, {"n": {"$gt": n - 10}}).info()
+    assert {doc_id for doc_id, _ in await told(gate.changes(since=before))} == {"a", "b"}
+    assert (await gate.get("a"))["n"] == 1
+
+
+async def test_a_live_feed_goes_on_when_its_index_was_made_anew_with_smaller_numbers(owner: LocalDatabase) -> None:
+    selection = select_from(owner, RED)
+    gate = visit(owner, selection=selection)
+    for n in range(5):
+        await move(owner, "a", team="red", n=n)
+        await gate.info()
+    seen, arrived = list[str](), asyncio.Event()
+    feed = gate.changes(since="now", live=True)
+    following = asyncio.create_task(follow(feed, seen, arrived))
+    async with asyncio.timeout(20):
+        while not (feed.last_seq or "").startswith("5-"):
+            await asyncio.sleep(0.001)
+        await owner.drop_index(selection.index)
+        await move(owner, "b", team="red")
+        while "b" not in seen:
+            arrived.clear()
+            await arrived.wait()
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    assert seen == ["a", "b"]

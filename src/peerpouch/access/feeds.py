@@ -142,6 +142,7 @@ class _Feed:
         self._selection = selection
         self._reader = reader
         self._request = request
+        self._origin = selection.origin
         self._since = since
         self._position = since
         self._before: int | None = None
@@ -159,6 +160,12 @@ class _Feed:
         while True:
             size = self._request.size
             rows = await self._rows(size)
+            if self._selection.origin != self._origin:
+                # The index was made anew, with other numbers: which of its changes were given can't be told.
+                self._origin, counter = self._selection.origin, self._selection.counter
+                self._since = self._position = 0
+                self._before = self._told = None
+                continue
             if rows and not self._request.descending:
                 self._selection.read_on(self._position, _number(rows[-1]), len(rows))
             changes = await self._changes(rows)

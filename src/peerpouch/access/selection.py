@@ -70,6 +70,12 @@ _PLACES: Final = 256
 _TRIES: Final = 8
 """Other processes that update the same index make an update start over; each of them brings it further."""
 
+MOST_INDEXES: Final = 1000
+"""Selectors of which a database keeps an index. A share has one, or one for each kind of visitor; a function that makes
+one of each visitor's key would make as many as there are strangers who come by. What is used no more is dropped."""
+
+_PREFIX: Final = "access/"
+
 _ADDED: Final = frozenset({"_revisions", "_conflicts", "_deleted_conflicts", "_revs_info", "_local_seq"})
 """Fields that only some ways of reading add, so that a selector must not see them."""
 
@@ -102,7 +108,7 @@ class Selection:
         parsed = parse_selector(select)
         self._test = compile_selector(parsed)
         self._is_plain = not _looks_at_added(parsed)
-        self.index = "access/" + hashlib.sha256(jsonio.canonical(self.select)).hexdigest()[:32]
+        self.index = _PREFIX + hashlib.sha256(jsonio.canonical(self.select)).hexdigest()[:32]
         self._state: _State | None = None
         self._suffix = ""
         self._incarnation: str | None = None
@@ -235,7 +241,25 @@ class Selection:
         if rows:
             self._pending.clear()
             self._remember(rows)
+        if old.upto is None:
+            await self._make_room()
         return True
+
+    async def _make_room(self) -> None:
+        """Drop indexes where a new one is too many: those without a member, and then those that were not used longest.
+
+        With an index it is forgotten who may be told of which deletions, so one that has members stays while there are
+        others: whoever comes with ever new selectors that match nothing pushes out nobody. One that is in use after all
+        is made anew.
+        """
+        names = [name for name in await self._store.index_names() if name.startswith(_PREFIX) and name != self.index]
+        if len(names) < MOST_INDEXES:
+            return
+        states = [(name, await self._store.index_state(name)) for name in names]
+        # Every use brings an index up to date, so how far it is tells when it was used last.
+        order = sorted(((state.rows > 1, _place(state.seq), name) for name, state in states if state is not None))
+        for _, _, name in order[: len(names) - MOST_INDEXES + 1]:
+            await self._store.drop_index(name)
 
     async def _leaves(self, changes: Sequence[Change]) -> dict[str, list[Document]]:
         found: dict[str, list[Document]] = {}
@@ -414,6 +438,11 @@ def strip(leaf: Document) -> Document:
     if "_revisions" in leaf:
         stripped["_revisions"] = leaf["_revisions"]
     return stripped
+
+
+def _place(seq: Seq) -> int:
+    number = seq.partition("-")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def read_summary(value: bytes) -> tuple[bool, list[str]]:
