@@ -113,7 +113,6 @@ class Meeting(ABC):
         self._shares: dict[str, OwnShare] = {}
         self._openings = Openings()
         self._changing = asyncio.Lock()
-        self._preparing: asyncio.Task[None] | None = None
         self._stack: AsyncExitStack | None = None
         self._used = False
 
@@ -125,6 +124,9 @@ class Meeting(ABC):
         self._used = True
         self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack:
+            # The engine takes as long to load as all else that is to be done before a connection.
+            self._preparing = self._loop.create_task(self._transport.prepare())
+            stack.push_async_callback(self._end_preparing)
             self._identity = await load_identity(self._wanted_identity)
             self._known = Acquaintance(self._contacts, self._identity.key, self.label)
             database = await self._open_database(stack)
@@ -148,7 +150,6 @@ class Meeting(ABC):
             stack.push_async_callback(self._uploads.close)
             stack.push_async_callback(self._pool.close)
             stack.push_async_callback(self._client.close)
-            stack.push_async_callback(self._end_preparing)
             self._stack = stack.pop_all()
         _live.append(self)
         return self
@@ -191,15 +192,9 @@ class Meeting(ABC):
             if share.owned:
                 await share.served.database.close()
 
-    def _prepare(self) -> None:
-        """Have the WebRTC engine loaded meanwhile: who looks for shares is about to open one."""
-        if self._preparing is None:
-            self._preparing = asyncio.get_running_loop().create_task(self._transport.prepare())
-
     async def _end_preparing(self) -> None:
-        if self._preparing is not None:
-            self._preparing.cancel()
-            await asyncio.gather(self._preparing, return_exceptions=True)
+        self._preparing.cancel()
+        await asyncio.gather(self._preparing, return_exceptions=True)
 
     def _check_open(self) -> None:
         if self._stack is None:
@@ -404,7 +399,6 @@ class Meeting(ABC):
             HubUnreachable: the hub can't be read.
         """
         self._check_open()
-        self._prepare()
         if on_change is None:
             found = await self._client.shares()
         else:
@@ -431,7 +425,6 @@ class Meeting(ABC):
             invite: The owner's key must be the one that it names, and its token goes with the offer.
         """
         self._check_open()
-        self._prepare()
         limit = CONNECT_TIMEOUT if timeout is None else timeout
         deadline = self._clock.monotonic() + limit
         share = await self._found(share_id, limit)
