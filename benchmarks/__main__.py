@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from dataclasses import replace
 
 import click
@@ -66,16 +68,24 @@ def main(
             report.write(made, folder, readme)
 
     chosen = [each for name, each in REGISTRY.items() if not names or name in names]
+    began = time.monotonic()
     with Worker() as worker:
         results = Runner(scale, worker, say=say, after=after, minutes=minutes, commit=commit()).run(chosen)
     after(results)
     show(results)
+    say(f"Took {(time.monotonic() - began) / 60:.1f} minutes, and {processor() / 60:.1f} of a processor's time.")
     if writes:
         say(f"Written to {folder / 'results.md'}.")
     failed = [result for result in results if result.error]
     for result in failed:
         say(f"{result.benchmark}, {result.subject}: {result.error}")
     sys.exit(bool(failed))
+
+
+def processor() -> float:
+    """Seconds of a processor that this process and all that it waited for have used."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def say(text: str) -> None:

@@ -20,8 +20,8 @@ from benchmarks.registry import Measured, Run, Scale, benchmark
 
 CHUNK = 1 << 20
 
-attachment_in = benchmark("attachment-in", "Attachment into a database", "MB/s")
-attachment_out = benchmark("attachment-out", "Attachment out of a database", "MB/s")
+attachment_in = benchmark("attachment-in", "Attachment into a database", "MB/s", costly=True)
+attachment_out = benchmark("attachment-out", "Attachment out of a database", "MB/s", costly=True)
 
 
 def size_of(scale: Scale) -> int:

@@ -118,7 +118,7 @@ async def _python_pulls(run: Run) -> Measured:
     return Measured(pulled["docs"] / pulled["seconds"], opened["path"])
 
 
-@replication.subject("two databases of the page", "PouchDB's replicator, without a network", "peer")
+@replication.subject("two databases of the page", "PouchDB's replicator, without a network", "peer", short=False)
 async def _page_alone(run: Run) -> Measured:
     count = min(run.scale.documents, DOCUMENTS)
     async with pair(run) as (tab, _):
@@ -219,7 +219,7 @@ async def _page_connects(run: Run) -> Measured:
     return latencies(times)
 
 
-@connect.subject("Python to a page", "the same, the other way")
+@connect.subject("Python to a page", "the same, the other way", short=False)
 async def _python_connects(run: Run) -> Measured:
     times = []
     async with stage(run) as on:
@@ -265,7 +265,7 @@ async def _live_there(run: Run) -> Measured:
     return await _live(run, _there)
 
 
-@live.subject("from a page to Python", "IndexedDB there, synced to disk here")
+@live.subject("from a page to Python", "IndexedDB there, synced to disk here", short=False)
 async def _live_back(run: Run) -> Measured:
     return await _live(run, _back)
 

@@ -29,7 +29,7 @@ AVAILABLE = NODE is not None and (NODE_FOLDER / "node_modules" / "pouchdb").is_d
 NAME = "PouchDB"
 UNSYNCED = "LevelDB, not synced to disk: a power cut loses what was written last"
 
-LARGEST = 64 << 20
+LARGEST = 32 << 20
 """Bytes of an attachment: 128 MiB end its process, which makes an array in JSON of them for the revision's digest."""
 
 

@@ -50,6 +50,10 @@ def _documents(scale: Scale) -> int:
     return scale.documents
 
 
+def _indexed(scale: Scale) -> int:
+    return scale.indexed
+
+
 def _slow(scale: Scale) -> int:
     return scale.slow
 
@@ -128,7 +132,15 @@ def _once(database: Database, find: dict[str, Any] | None) -> Callable[[], Await
     return lambda: database.find(**find)
 
 
-_line("index-build", "Building an index over two fields", "docs/s", Question("build", index=INDEX, find=FOUND))
+_line(
+    "index-build",
+    "Building an index over two fields",
+    "docs/s",
+    Question("build", index=INDEX, find=FOUND),
+    ours=_indexed,
+    theirs=_indexed,
+    costly=True,
+)
 _line(
     "index-update",
     f"Updating an index after {CHANGED:,} changes",

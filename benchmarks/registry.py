@@ -15,8 +15,10 @@ class Scale:
     Attributes:
         name: ``full`` or ``short``.
         rounds: How often each subject runs; ``costly``: the same where each time costs seconds before it begins.
-        documents: Records of a database; ``slow``: the same where a record takes PouchDB a millisecond or more;
-            ``far``: the same through a server or over a link with latency; ``million``: where they are to be many.
+        whole: Whether all subjects run, or those only that the short form has too.
+        documents: Records of a database. The same where an index is built of them: ``indexed``; where a record takes
+            PouchDB a millisecond or more: ``slow``; through a server or over a link with latency: ``far``; and where
+            they are to be many: ``million``.
         single: Operations that are timed one by one.
         attachment: Bytes; ``large``: the same where it is to be large.
         live: Changes that are followed each way.
@@ -27,9 +29,11 @@ class Scale:
     """
 
     name: str
+    whole: bool
     rounds: int
     costly: int
     documents: int
+    indexed: int
     slow: int
     far: int
     million: int
@@ -46,9 +50,11 @@ class Scale:
 
 FULL = Scale(
     name="full",
+    whole=True,
     rounds=5,
     costly=3,
-    documents=100_000,
+    documents=50_000,
+    indexed=100_000,
     slow=5_000,
     far=20_000,
     million=1_000_000,
@@ -56,23 +62,25 @@ FULL = Scale(
     attachment=256 << 20,
     large=1 << 30,
     live=100,
-    connects=15,
+    connects=8,
     gets=50,
     feeds=1_000,
-    seconds=5,
+    seconds=3,
     limit=300.0,
 )
 SHORT = Scale(
     name="short",
+    whole=False,
     rounds=2,
     costly=1,
     documents=2_000,
-    slow=500,
+    indexed=2_000,
+    slow=200,
     far=1_000,
     million=10_000,
     single=100,
     attachment=8 << 20,
-    large=32 << 20,
+    large=16 << 20,
     live=10,
     connects=2,
     gets=10,
@@ -108,12 +116,13 @@ Measure = Callable[[Run], Awaitable[Measured]]
 @dataclass(frozen=True)
 class Subject:
     """Who is measured: ``note`` names its durability, or whatever a comparison has to know; ``role`` is what it is to
-    peerpouch, the first one."""
+    peerpouch, the first one; ``short``: the short form has it too."""
 
     name: str
     note: str
     measure: Measure
     role: Role = "other"
+    short: bool = True
 
 
 @dataclass
@@ -137,16 +146,22 @@ class Benchmark:
     costly: bool = False
     subjects: list[Subject] = field(default_factory=list)
 
-    def subject(self, name: str, note: str = "", role: Role = "other") -> Callable[[Measure], Measure]:
+    def subject(
+        self, name: str, note: str = "", role: Role = "other", *, short: bool = True
+    ) -> Callable[[Measure], Measure]:
         """Add a subject; the first one is what the others are compared with."""
 
         def add(measure: Measure) -> Measure:
             if any(each.name == name for each in self.subjects):
                 raise ValueError(f"{self.name} has a subject {name!r} already.")
-            self.subjects.append(Subject(name, note, measure, role))
+            self.subjects.append(Subject(name, note, measure, role, short))
             return measure
 
         return add
+
+    def chosen(self, scale: Scale) -> list[Subject]:
+        """The subjects that run."""
+        return [each for each in self.subjects if each.short or scale.whole]
 
     def rounds(self, scale: Scale) -> int:
         """How often each subject runs."""

@@ -80,9 +80,13 @@ class Runner:
 
     def run(self, benchmarks: Sequence[Benchmark]) -> list[Result]:
         """Run benchmarks; gives a result for each of their subjects."""
-        groups = [(each, [Result.of(each, subject, self._commit) for subject in each.subjects]) for each in benchmarks]
+        groups = [
+            (each, [Result.of(each, subject, self._commit) for subject in chosen])
+            for each in benchmarks
+            if (chosen := each.chosen(self._scale))
+        ]
         results = [result for _, group in groups for result in group]
-        passes = max((each.rounds(self._scale) for each in benchmarks), default=0)
+        passes = max((each.rounds(self._scale) for each, _ in groups), default=0)
         for number in range(passes):
             due = [(each, group) for each, group in groups if each.rounds(self._scale) > number]
             for place, (each, group) in enumerate(due, 1):
@@ -100,7 +104,7 @@ class Runner:
         return left > sum(result.seconds[-1] for result in group if result.seconds)
 
     def _benchmark(self, benchmark: Benchmark, group: list[Result], place: str) -> None:
-        for subject, result in zip(benchmark.subjects, group, strict=True):
+        for subject, result in zip(benchmark.chosen(self._scale), group, strict=True):
             if not result.error:
                 figure = self._round(benchmark, subject, result)
                 minutes, seconds = divmod(int(self._clock() - self._began), 60)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.peering import latencies
 from benchmarks.pouchdb import ask
-from benchmarks.registry import Benchmark, Measured, Run, benchmark
+from benchmarks.registry import Benchmark, Measured, Role, Run, benchmark
 from tests.interop.node_processes import (
     MODULES,
     NODE,
@@ -210,12 +210,15 @@ def _register_gets(connections: int) -> None:
     )
     for name in (OURS, THEIRS):
         if AVAILABLE:
+            role: Role = "peer" if name == THEIRS else "other"
 
-            @line.subject(name, "client and server share the processors", "peer" if name == THEIRS else "other")
+            @line.subject(name, "client and server share the processors", role, short=connections == 16)
             async def _of(run: Run, name: str = name) -> Measured:
                 return await _gets_of(run, name, connections)
 
-    @line.subject("the HTTP server alone", "uvicorn with an answer that never changes", "limit")
+    @line.subject(
+        "the HTTP server alone", "uvicorn with an answer that never changes", "limit", short=connections == 16
+    )
     async def _of_nothing(run: Run) -> Measured:
         return await _gets_of_nothing(run, connections)
 

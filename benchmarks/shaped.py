@@ -85,8 +85,8 @@ async def _bare_pair(stack: AsyncExitStack, net: Internet) -> tuple[Process, Pro
 
 
 def _lossy(run: Run) -> int:
-    """Bytes for a link with loss, which carries a few hundred kilobytes a second: 8 MiB in the full form."""
-    return run.scale.attachment // 32
+    """Bytes for a link with loss, which carries a few hundred kilobytes a second: 2 MiB in the full form."""
+    return run.scale.attachment // 128
 
 
 def _register() -> None:
@@ -100,7 +100,7 @@ def _register() -> None:
         ("20 ms, 10 Mbit/s", TEN),
     ):
 
-        @replication.subject(name)
+        @replication.subject(name, short=name not in ("20 ms", "100 ms"))
         async def _replicate(run: Run, shape: Shape = shape) -> Measured:
             documents = run.scale.far // (LITTLE if shape.loss or shape.rate else 1)
             pulled = await _pulled(run, shape, documents)
@@ -109,7 +109,7 @@ def _register() -> None:
     few = benchmark("far-few", "Replication of few documents over a link", "ms", higher_is_better=False, costly=True)
     for name, shape in (("0 ms", CLEAN), ("50 ms", FAR)):
 
-        @few.subject(name)
+        @few.subject(name, short=False)
         async def _few(run: Run, shape: Shape = shape) -> Measured:
             pulled = await _pulled(run, shape, min(FEW, run.scale.far))
             return Measured(pulled["seconds"] * 1000, f"{pulled['docs']:,} documents")
@@ -120,7 +120,7 @@ def _register() -> None:
     for name, shape in (("10 Mbit/s", TEN), ("no limit", CLEAN)):
         for compression in ("auto", "on", "off"):
 
-            @packed.subject(f"{name}, {compression}")
+            @packed.subject(f"{name}, {compression}", short=shape is TEN and compression != "on")
             async def _packed(run: Run, shape: Shape = shape, compression: str = compression) -> Measured:
                 pulled = await _pulled(run, shape, run.scale.far, compression)
                 return Measured(pulled["docs"] / pulled["seconds"], f"{pulled['docs']:,} documents")
@@ -138,14 +138,16 @@ def _register() -> None:
 
     for channels in (1, 4, 8):
 
-        @attachment.subject(f"{channels} bare data channel{'s' if channels > 1 else ''}", "", "limit")
+        @attachment.subject(
+            f"{channels} bare data channel{'s' if channels > 1 else ''}", "", "limit", short=channels == 1
+        )
         async def _channels(run: Run, channels: int = channels) -> Measured:
             return Measured(await _bare(run, FAR_AND_LOSSY, _lossy(run), channels) / 1e6)
 
     beside = benchmark("get-beside", "A get beside a flowing attachment", "ms", higher_is_better=False, costly=True)
     for name, shape in (("0 ms", CLEAN), ("50 ms", FAR), ("20 ms, 1 Mbit/s", SLOW)):
 
-        @beside.subject(name)
+        @beside.subject(name, short=shape is not SLOW)
         async def _beside(run: Run, shape: Shape = shape) -> Measured:
             return await _gets(run, shape)
 

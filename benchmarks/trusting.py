@@ -28,8 +28,8 @@ SDP = "a=candidate:1 1 udp 2122260223 192.0.2.1 54321 typ host generation 0\r\n"
 sealing = benchmark(
     "sealing", "Identity and sealing: all cryptography of one connection, both sides", "ms", higher_is_better=False
 )
-pull = benchmark("gated-pull", "Replication from a database, through the gate", "docs/s")
-push = benchmark("gated-push", "Replication into a database, through the gate", "docs/s")
+pull = benchmark("gated-pull", "Replication from a database, through the gate", "docs/s", costly=True)
+push = benchmark("gated-push", "Replication into a database, through the gate", "docs/s", costly=True)
 
 
 @sealing.subject("peerpouch", "identities loaded from files included; median")

@@ -295,6 +295,21 @@ def test_benchmarks_are_listed_and_run_by_name() -> None:
     assert {name for name in named if name.split("-")[0] in {each.split("-")[0] for each in REGISTRY}} <= set(REGISTRY)
 
 
+def test_the_short_form_leaves_some_subjects_out() -> None:
+    made, _ = _benchmark()
+    made.subject("another condition", short=False)(made.subjects[0].measure)
+    alone = Benchmark("alone", "Alone", "ms")
+    alone.subject("peerpouch", short=False)(made.subjects[0].measure)
+
+    def hands(*_: object) -> Measured:
+        return Measured(1.0)
+
+    subjects = [result.subject for result in Runner(SHORT, hands).run([alone, made])]
+    assert subjects == ["peerpouch", "the limit"]
+    subjects = [result.subject for result in Runner(FULL, hands).run([alone, made])]
+    assert subjects == ["peerpouch", "peerpouch", "the limit", "another condition"]
+
+
 def test_names_are_told_apart() -> None:
     made, _ = _benchmark()
     with pytest.raises(ValueError, match="already"):

@@ -20,8 +20,10 @@ from benchmarks.worker import Worker
 TINY = replace(
     SHORT,
     name="tiny",
+    whole=True,
     rounds=1,
     documents=100,
+    indexed=100,
     slow=20,
     far=20,
     million=200,
