@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -68,6 +69,8 @@ def main(
             report.write(made, folder, readme)
 
     chosen = [each for name, each in REGISTRY.items() if not names or name in names]
+    # Whoever ends a run that takes too long leaves no process of it behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     began = time.monotonic()
     with Worker() as worker:
         results = Runner(scale, worker, say=say, after=after, minutes=minutes, commit=commit()).run(chosen)
@@ -123,7 +126,7 @@ def show_list(before: Report | None) -> None:
 
 
 def in_words(each: Benchmark) -> str:
-    return f"{each.title}: {', '.join(subject.name for subject in each.subjects)}"
+    return f"{each.title}: {'; '.join(subject.name for subject in each.subjects)}"
 
 
 if __name__ == "__main__":

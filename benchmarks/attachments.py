@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import peerpouch
+from benchmarks.processes import python
 from benchmarks.registry import Measured, Run, Scale, benchmark
 
 CHUNK = 1 << 20
@@ -48,15 +49,9 @@ async def _measure(run: Run, task: str) -> Measured:
 
 
 async def _process(task: str, run: Run) -> dict[str, Any]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.attachments", task, str(run.folder), str(size_of(run.scale))),
-        cwd=Path(__file__).parent.parent,
-        stdout=asyncio.subprocess.PIPE,
+    result: dict[str, Any] = json.loads(
+        await python("benchmarks.attachments", task, str(run.folder), str(size_of(run.scale)))
     )
-    out, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"the process ended with {process.returncode}")
-    result: dict[str, Any] = json.loads(out)
     return result
 
 

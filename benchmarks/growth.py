@@ -19,6 +19,7 @@ import peerpouch
 from benchmarks.documents import BATCH, record
 from benchmarks.local import FULL_NOTE, stopwatch
 from benchmarks.prepared import fill, records
+from benchmarks.processes import python
 from benchmarks.registry import Benchmark, Measured, Run, Scale, benchmark
 from peerpouch.ports import Database
 
@@ -175,15 +176,7 @@ def _add_replication(which: str) -> None:
 
 
 async def _process(*arguments: str) -> tuple[float, float]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks.growth", *arguments),
-        cwd=Path(__file__).parent.parent,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    out, _ = await process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"the process ended with {process.returncode}")
-    first, second = json.loads(out)
+    first, second = json.loads(await python("benchmarks.growth", *arguments))
     return first, second
 
 

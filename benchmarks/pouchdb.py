@@ -6,7 +6,6 @@ are left out.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -17,6 +16,7 @@ from benchmarks.documents import SETS, record
 from benchmarks.local import bulk_write, changes, concurrent_write, listing, point_read, single_write, whole
 from benchmarks.peering import replication as peer_replication
 from benchmarks.prepared import kept
+from benchmarks.processes import output
 from benchmarks.reading import READERS, TIMES, changes_from_end, concurrent_read, random_ids
 from benchmarks.registry import REGISTRY, Measure, Measured, Run
 from benchmarks.replicating import local_replication
@@ -73,21 +73,12 @@ async def ask(
 
 
 async def _node(order: dict[str, Any]) -> dict[str, Any]:
-    process = await asyncio.create_subprocess_exec(
-        *(str(NODE), "--max-old-space-size=8192", str(HERE / "pouchdb.mjs")),
-        *(str(NODE_FOLDER / "package.json"), json.dumps(order)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    result: dict[str, Any] = json.loads(
+        await output(
+            *(str(NODE), "--max-old-space-size=8192", str(HERE / "pouchdb.mjs")),
+            *(str(NODE_FOLDER / "package.json"), json.dumps(order)),
+        )
     )
-    try:
-        out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise RuntimeError(f"node ended with {process.returncode}: {err.decode()[-500:]}")
-    result: dict[str, Any] = json.loads(out)
     return result
 
 

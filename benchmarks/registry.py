@@ -86,7 +86,7 @@ SHORT = Scale(
     gets=10,
     feeds=100,
     seconds=1,
-    limit=45.0,
+    limit=60.0,
 )
 
 

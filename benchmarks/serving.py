@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.peering import latencies
 from benchmarks.pouchdb import ask
+from benchmarks.processes import output
 from benchmarks.registry import Benchmark, Measured, Role, Run, benchmark
 from tests.interop.node_processes import (
     MODULES,
@@ -134,12 +135,8 @@ def _gotten(rate: float, parts: dict[str, float], client: str) -> Measured:
 
 
 async def _wrk(wrk: str, url: str, connections: int, seconds: int) -> Measured:
-    process = await asyncio.create_subprocess_exec(
-        *(wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", "Accept: application/json", url),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    output, _ = await process.communicate()
-    return read_wrk(output.decode())
+    command = (wrk, "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", "Accept: application/json", url)
+    return read_wrk((await output(*command)).decode())
 
 
 async def _gets(run: Run, url: str, connections: int) -> Measured:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import sys
 import time
-from pathlib import Path
 
+from benchmarks.processes import output
 from benchmarks.registry import Measured, Run, benchmark
 
 TIMES = 7
@@ -23,11 +22,7 @@ async def _started(*arguments: str) -> Measured:
     times = []
     for _ in range(TIMES):
         began = time.perf_counter()
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *arguments), cwd=Path(__file__).parent.parent, stdout=asyncio.subprocess.DEVNULL
-        )
-        if await process.wait():
-            raise RuntimeError(f"the process ended with {process.returncode}")
+        await output(sys.executable, *arguments)
         times.append((time.perf_counter() - began) * 1000)
     return Measured(statistics.median(times))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.catalogue import left_out
+from benchmarks.processes import output
 from benchmarks.registry import REGISTRY, SHORT, Benchmark, Measured, Scale, Subject
 from benchmarks.runner import Failure, Runner, here
 from benchmarks.worker import Worker
@@ -113,3 +115,35 @@ def test_a_round_in_the_process_is_measured_and_leaves_no_files() -> None:
         assert worker(BENCHMARK, SUBJECT, TINY).value > 0
         assert folder.exists()
     assert not folder.exists()
+
+
+async def test_a_program_is_killed_when_nobody_waits_for_it_any_more(tmp_path: Path) -> None:
+    told = tmp_path / "pid"
+    code = f"import os, pathlib, time; pathlib.Path({str(told)!r}).write_text(str(os.getpid())); time.sleep(600)"
+    running = asyncio.create_task(output(sys.executable, "-c", code))
+    async with asyncio.timeout(60):
+        while not told.exists() or not told.read_text():
+            await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not _alive(int(told.read_text()))
+    with pytest.raises(RuntimeError, match="ended with 3: sorry"):
+        await output(sys.executable, "-c", "import sys; print('sorry', file=sys.stderr); sys.exit(3)")
+
+
+def test_a_run_that_is_ended_leaves_nothing_behind(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", "import", "--short"],
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    assert any("peerpouch" in line and "import" in line for line in lines)  # a round is done, and the next one begun
+    process.terminate()
+    process.stderr.close()
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert not list(tmp_path.glob("peerpouch-bench-*"))
