@@ -5,7 +5,7 @@ import { h } from './dashboard/dom.js';
 import { encode } from './vendor/uqr-0.1.3.js';
 
 export { PeerPouch };
-export const { PouchDB } = globalThis;
+export const { PouchDB } = /** @type {any} */ (globalThis);
 PouchDB.plugin(PeerPouch);
 
 /** Where the server's API begins; the pages are two levels below. */
@@ -104,7 +104,7 @@ export function linkBox(link, label) {
     copy.textContent = 'Copied';
   } }, 'Copy');
   const pass = () => navigator.share({ url: link }).catch(() => {}); // whoever changes their mind is no error
-  const share = navigator.share && h('button', { onclick: pass }, 'Share…');
+  const share = 'share' in navigator && h('button', { onclick: pass }, 'Share…');
   return h('div', { class: 'linkbox' }, code(link), h('div', { class: 'stack' },
     h('div', { class: 'row' }, field, copy, share),
     h('p', { class: 'small quiet' }, 'Whoever has this link gets in: send it over a way that you trust.')));
@@ -112,3 +112,31 @@ export function linkBox(link, label) {
 
 /** The first wait is short, and none longer than ten seconds: devices come and go. @param {number} delay */
 export const backOff = (delay) => Math.min(delay ? 2 * delay : 500, 10_000);
+
+/** A list that this browser keeps. @template T */
+export class Remembered {
+  /** @param {string} place */
+  constructor(place) {
+    this.place = place;
+  }
+
+  /** @returns {T[]} */
+  all() {
+    return JSON.parse(localStorage.getItem(this.place) ?? '[]');
+  }
+
+  /** @param {T[]} entries */
+  set(entries) {
+    localStorage.setItem(this.place, JSON.stringify(entries));
+  }
+}
+
+/** An `onRemote` that tells who all came, by the names that this browser has for them. @param {(names: string) => void} tell */
+export function visitors(tell) {
+  /** @type {Map<string, string>} */
+  const names = new Map();
+  return (/** @type {any} */ { peer }) => {
+    names.set(peer.fingerprint, peer.contact ?? peer.fingerprint);
+    tell([...names.values()].join(', '));
+  };
+}

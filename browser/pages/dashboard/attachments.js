@@ -37,7 +37,7 @@ export class Attachments {
     file.addEventListener(
       'change',
       action(this.notice, async () => {
-        const [chosen] = file.files;
+        const [chosen] = file.files ?? [];
         await db.putAttachment(doc._id, chosen.name, doc._rev, chosen, chosen.type || 'application/octet-stream');
         announce(`${chosen.name} was added`);
         await done();
@@ -74,9 +74,9 @@ export class Attachments {
     });
     const show = kind ? h('button', { type: 'button', onclick: preview }, 'Preview') : null;
     if (kind === 'img' && length <= SMALL) {
-      show.hidden = true;
+      if (show) show.hidden = true;
       this.preview(name, type, kind, place).catch(() => {
-        show.hidden = false;
+        if (show) show.hidden = false;
       });
     }
     return h(
@@ -127,7 +127,7 @@ export class Attachments {
       place.replaceChildren(h('pre', { tabindex: 0, 'aria-label': `Content of ${name}` }, text));
     } else {
       const src = await this.url(name, type);
-      place.replaceChildren(h(kind, kind === 'img' ? { src, alt: name } : { src, controls: true, 'aria-label': name }));
+      place.replaceChildren(h(/** @type {'img' | 'audio' | 'video'} */ (kind), kind === 'img' ? { src, alt: name } : { src, controls: true, 'aria-label': name }));
     }
   }
 

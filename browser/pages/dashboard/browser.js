@@ -120,7 +120,7 @@ export class Browser {
       });
       this.count.textContent = `${number(total_rows)} documents`;
       this.next = rows.length > PAGE ? rows[PAGE].id : null;
-      return rows.slice(0, PAGE).map(({ id, doc }) => ({ id, doc }));
+      return rows.slice(0, PAGE).map((/** @type {any} */ { id, doc }) => ({ id, doc }));
     }
     let selector;
     try {
@@ -136,13 +136,13 @@ export class Browser {
     const found = await response.json();
     if (!response.ok) throw Object.assign(new Error(found.reason), found);
     this.next = found.docs.length === PAGE ? found.bookmark : null;
-    return found.docs.map((doc) => ({ id: doc._id, doc }));
+    return found.docs.map((/** @type {any} */ doc) => ({ id: doc._id, doc }));
   }
 
   /** @param {boolean} more Whether to go on where the list ends. */
   async load(more) {
     const rows = await this.page(more ? this.next : null);
-    const items = rows.map(({ id, doc }) => this.item(id, doc));
+    const items = rows.map((/** @type {any} */ { id, doc }) => this.item(id, doc));
     if (more) this.list.append(...items);
     else this.list.replaceChildren(...items);
     if (!this.list.children.length)
@@ -202,13 +202,13 @@ export class Browser {
     let timer = 0;
     this.feed = this.db
       .changes({ since: 'now', live: true })
-      .on('change', ({ id, deleted }) => {
+      .on('change', (/** @type {any} */ { id, deleted }) => {
         this.detail?.changed(id, deleted);
         clearTimeout(timer);
         // Not while somebody has gone on in the list: it would jump.
         timer = setTimeout(() => this.list.children.length <= PAGE && this.load(false).catch(() => {}), SETTLE);
       })
-      .on('error', (error) => {
+      .on('error', (/** @type {unknown} */ error) => {
         this.notice.textContent = `This list does not follow changes any more: ${reasonOf(error)}`;
       });
     this.feed.catch(() => {});
@@ -353,7 +353,7 @@ function parse(text) {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    throw new Error(`This is not JSON: ${error.message}`);
+    throw new Error(`This is not JSON: ${reasonOf(error)}`);
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value))
     throw new Error('A document is a JSON object: { … }.');

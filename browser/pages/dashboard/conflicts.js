@@ -1,6 +1,6 @@
 /** The versions of a document that are in conflict, with what they differ in, and the choice of one. */
 
-import { action, announce, h, noticeBox } from './dom.js';
+import { action, announce, h, noticeBox, reasonOf } from './dom.js';
 import { bodyOf } from './browser.js';
 
 export class Conflicts {
@@ -28,12 +28,12 @@ export class Conflicts {
 
   async read() {
     try {
-      const others = await Promise.all(this.winner._conflicts.map((rev) => this.db.get(this.winner._id, { rev })));
+      const others = await Promise.all(this.winner._conflicts.map((/** @type {string} */ rev) => this.db.get(this.winner._id, { rev })));
       const versions = [this.winner, ...others];
       const differing = differences(versions);
       this.list.replaceChildren(...versions.map((version, n) => this.card(version, n, differing)));
     } catch (error) {
-      this.notice.textContent = error.reason ?? error.message;
+      this.notice.textContent = reasonOf(error);
     }
   }
 
@@ -42,7 +42,7 @@ export class Conflicts {
     const keep = action(this.notice, async () => {
       const leaves = [this.winner._rev, ...this.winner._conflicts].filter((rev) => rev !== version._rev);
       const rows = await this.db.bulkDocs(leaves.map((_rev) => ({ _id: version._id, _rev, _deleted: true })));
-      const failed = rows.find((row) => row.error);
+      const failed = rows.find((/** @type {any} */ row) => row.error);
       if (failed) throw failed;
       announce('The conflict is resolved');
       await this.done();
@@ -73,7 +73,7 @@ export class Conflicts {
 
 /** The names of the fields in which versions differ. @param {any[]} versions */
 export function differences(versions) {
-  const bodies = versions.map((version) => ({
+  const bodies = versions.map((version) => /** @type {Record<string, any>} */ ({
     ...bodyOf(version),
     ...(version._attachments ? { _attachments: digests(version) } : {}),
   }));

@@ -8,6 +8,7 @@ import * as server from './server.js';
 const PERIOD = 2000;
 
 /** What the paths of connections are called. */
+/** @type {Record<string, string>} */
 export const PATHS = { direct: 'direct', reflexive: 'direct, through NAT', relayed: 'through a relay' };
 
 /** @param {any} seq The count of changes that a sequence begins with. */
@@ -129,7 +130,7 @@ export class DatabasesView {
       h('td', {}, h('div', { class: 'row nowrap' }, plot.element, now)),
     );
     const next = [...this.rows.keys()].filter((other) => other > name).sort()[0];
-    this.body.insertBefore(row, next === undefined ? null : this.rows.get(next).row);
+    this.body.insertBefore(row, next === undefined ? null : (this.rows.get(next)?.row ?? null));
     const known = { row, docs, size, plot, rate: new Rate(), now };
     this.rows.set(name, known);
     return known;
@@ -145,7 +146,7 @@ export class DatabasesView {
       h(
         'ul',
         { class: 'card plainlist' },
-        shares.map((share) =>
+        shares.map((/** @type {any} */ share) =>
           h(
             'li',
             {},
@@ -164,10 +165,10 @@ export class DatabasesView {
               share.opened === 1 ? 'opened once' : `opened ${number(share.opened)} times`,
             ),
             share.error ? h('span', { class: 'small wrap' }, share.error.reason) : null,
-            (share.visitors ?? []).map((visitor) => this.visitor(visitor)),
+            (share.visitors ?? []).map((/** @type {any} */ visitor) => this.visitor(visitor)),
           ),
         ),
-        jobs.map((job) =>
+        jobs.map((/** @type {any} */ job) =>
           h(
             'li',
             {},

@@ -1,9 +1,11 @@
 /** Elements without a framework. Text is always set as text: what comes from a database never becomes markup. */
 
 /**
- * @param {string} tag
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
  * @param {Record<string, any>} [props] `class`, `on…` handlers, properties such as `value`, and attributes.
  * @param {...any} children Elements, text, or null.
+ * @returns {HTMLElementTagNameMap[Tag]}
  */
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
@@ -11,7 +13,7 @@ export function h(tag, props = {}, ...children) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
     else if (name === 'class') element.className = value;
-    else if (name in element && name !== 'list' && name !== 'form') element[name] = value;
+    else if (name in element && name !== 'list' && name !== 'form') Object.assign(element, { [name]: value });
     else element.setAttribute(name, value === true ? '' : value);
   }
   element.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
@@ -20,7 +22,7 @@ export function h(tag, props = {}, ...children) {
 
 /** Tells people who do not see the page what happened. @param {string} text */
 export function announce(text) {
-  document.getElementById('live').textContent = text;
+  /** @type {HTMLElement} */ (document.getElementById('live')).textContent = text;
 }
 
 /** @param {any} error What went wrong, for people. */
@@ -33,9 +35,10 @@ export const reasonOf = (error) => error?.reason ?? error?.message ?? String(err
  * @param {(event: Event) => any} work
  */
 export function action(notice, work) {
-  return async (event) => {
+  return async (/** @type {Event} */ event) => {
     event.preventDefault();
-    const button = event.submitter ?? event.currentTarget;
+    const { submitter, currentTarget } = /** @type {SubmitEvent} */ (event);
+    const button = /** @type {HTMLButtonElement} */ (submitter ?? currentTarget);
     if (button.disabled) return;
     button.disabled = true;
     notice.textContent = '';

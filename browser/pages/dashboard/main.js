@@ -4,13 +4,14 @@
 
 import { DatabasesView } from './databases.js';
 import { Browser } from './browser.js';
-import { action, h, noticeBox } from './dom.js';
+import { action, h, noticeBox, reasonOf } from './dom.js';
 import * as server from './server.js';
 import { SharesView, openedShare } from './shares.js';
 
-const main = document.getElementById('main');
+const main = /** @type {HTMLElement} */ (document.getElementById('main'));
 /** @type {{ element: HTMLElement, close: () => void, go?: (parts: string[]) => boolean } | null} */
 let view = null;
+/** @type {{ name: string | null, roles: string[] }} */
 let user = { name: null, roles: [] };
 
 /** @param {string[]} parts */
@@ -54,14 +55,14 @@ async function show() {
     main.replaceChildren(view.element);
   } catch (error) {
     const notice = noticeBox();
-    notice.textContent = error.reason ?? error.message;
+    notice.textContent = reasonOf(error);
     main.replaceChildren(h('div', { class: 'stack' }, notice, h('a', { href: '#/shares' }, 'Back')));
   }
 }
 
 /** Who uses this page, and how to change that. */
 async function showSession() {
-  const box = document.getElementById('session');
+  const box = /** @type {HTMLElement} */ (document.getElementById('session'));
   user = await server.session();
   if (user.name !== null) {
     const out = async () => {

@@ -62,4 +62,4 @@ export async function status() {
 }
 
 /** @param {string} name @returns {any} A PouchDB. */
-export const open = (name) => new globalThis.PouchDB(ROOT + encodeURIComponent(name), { skip_setup: true });
+export const open = (name) => new PouchDB(ROOT + encodeURIComponent(name), { skip_setup: true });

@@ -12,6 +12,7 @@ const PERIOD = 1000;
 const HUB = 'peerpouch dashboard hub';
 const STUN = 'peerpouch dashboard stun';
 
+/** @type {Record<string, [string, string]>} */
 const TRUST = {
   contact: ['good', 'known contact'],
   seen: ['', 'seen before'],
@@ -41,20 +42,22 @@ class Hub {
     this.opened = new Map();
     /** Called when something has changed. */
     this.changed = () => {};
+    /** Ends the watching of the hub. @type {(() => void) | undefined} */
+    this.cancel = undefined;
     this.timer = setInterval(() => this.measure(), PERIOD);
   }
 
+  /** @param {string} address @param {boolean} stun */
   static async join(address, stun) {
     const { default: PeerPouch } = await import('../src/index.js');
-    const { PouchDB } = globalThis;
     if (!PouchDB.prototype.getSharedDatabases) PouchDB.plugin(PeerPouch);
     const url = /^https?:\/\//.test(address) ? address : server.ROOT + encodeURIComponent(address);
     const db = new PouchDB(url, { skip_setup: true });
     const meeting = await PeerPouch.join(db, stun ? {} : { iceServers: [] });
     const joined = new Hub(db, address, meeting);
-    const found = await db.getSharedDatabases({ onChange: (share) => joined.update(share) });
+    const found = await db.getSharedDatabases({ onChange: (/** @type {any} */ share) => joined.update(share) });
     joined.cancel = found.cancel;
-    found.forEach((share) => joined.update(share));
+    found.forEach((/** @type {any} */ share) => joined.update(share));
     return joined;
   }
 
@@ -165,6 +168,15 @@ export class SharesView {
     );
     this.names = h('datalist', { id: 'hubs' });
     this.key = h('p', { class: 'small quiet mono wrap' });
+    this.input = h('input', {
+      id: 'hub',
+      class: 'grow',
+      value: localStorage.getItem(HUB) ?? '',
+      list: 'hubs',
+      autocapitalize: 'none',
+      spellcheck: false,
+      required: true,
+    });
     this.element = h(
       'div',
       { class: 'stack' },
@@ -184,18 +196,8 @@ export class SharesView {
   }
 
   hubForm() {
-    const input = h('input', {
-      id: 'hub',
-      class: 'grow',
-      value: localStorage.getItem(HUB) ?? '',
-      list: 'hubs',
-      autocapitalize: 'none',
-      spellcheck: false,
-      required: true,
-    });
-    input.setAttribute('list', 'hubs');
+    const { input } = this;
     const stun = h('input', { type: 'checkbox', id: 'stun', checked: localStorage.getItem(STUN) === 'yes' });
-    this.input = input;
     return h(
       'form',
       {
@@ -271,10 +273,10 @@ export class SharesView {
   item(share) {
     const [kind, text] = TRUST[share.trust] ?? ['', share.trust];
     const open = action(this.notice, async () => {
-      await hub.open(share.id);
+      await hub?.open(share.id);
       location.hash = `#/share/${encodeURIComponent(share.id)}`;
     });
-    const isOpen = hub.opened.has(share.id);
+    const isOpen = hub?.opened.has(share.id);
     return h(
       'li',
       {},

@@ -62,7 +62,7 @@ export class ItemsView {
 
   async read() {
     const { rows } = await this.database.allDocs({ ...RANGE, include_docs: true, conflicts: true });
-    const present = new Set(rows.map(({ id }) => id));
+    const present = new Set(rows.map((/** @type {any} */ { id }) => id));
     for (const [id, item] of this.items) {
       if (present.has(id)) continue;
       item.element.remove();
@@ -159,7 +159,7 @@ class Item {
     try {
       await this.database.put({ ...(await this.database.get(this.id)), ...change });
     } catch (error) {
-      if (error.status === 409) await this.write(change);
+      if (/** @type {any} */ (error).status === 409) await this.write(change);
       else this.notice.textContent = reasonOf(error);
     }
   }

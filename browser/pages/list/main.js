@@ -5,23 +5,22 @@
  */
 
 import { action, announce, h, noticeBox, reasonOf } from '../dashboard/dom.js';
-import { PeerPouch, PouchDB, backOff, invited, linkBox, linkOf, meet, settings } from '../meeting.js';
+import {
+  PeerPouch, PouchDB, Remembered, backOff, invited, linkBox, linkOf, meet, settings, visitors,
+} from '../meeting.js';
 import { ItemsView } from './items.js';
-
-/** The lists of this browser: the own one, which has no invite, and those that were joined. */
-const KEPT = 'peerpouch lists';
 
 /** @typedef {{ db: string, name: string, invite?: string, link?: string }} List */
 
 const main = /** @type {HTMLElement} */ (document.getElementById('main'));
 
-/** @returns {List[]} */
-const kept = () => JSON.parse(localStorage.getItem(KEPT) ?? '[]');
+/** The lists of this browser: the own one, which has no invite, and those that were joined.
+ * @type {import('../meeting.js').Remembered<List>} */
+const remembered = new Remembered('peerpouch lists');
+const kept = () => remembered.all();
 
 /** @param {List} list */
-function keep(list) {
-  localStorage.setItem(KEPT, JSON.stringify([...kept().filter(({ db }) => db !== list.db), list]));
-}
+const keep = (list) => remembered.set([...kept().filter(({ db }) => db !== list.db), list]);
 
 /** The list that the address says: one that is joined by its invite, one that is known, or the own one. */
 async function listOfAddress() {
@@ -50,7 +49,7 @@ class Page {
     this.links = h('div', {});
     this.items = new ItemsView(this.local, this.notice);
     this.offline = h('input', { type: 'checkbox', id: 'offline', onchange: () => this.connect() });
-    this.openers = new Map();
+    this.onRemote = visitors((names) => { this.others.textContent = `Joined by ${names}.`; });
   }
 
   get element() {
@@ -83,7 +82,8 @@ class Page {
     } catch (error) {
       this.show('bad', 'not connected');
       this.notice.textContent = reasonOf(error);
-      if (error.error === 'forbidden' || error.error === 'bad_request') return;
+      const { error: name } = /** @type {any} */ (error);
+      if (name === 'forbidden' || name === 'bad_request') return;
       this.timer = setTimeout(() => this.connect(), this.delay = backOff(this.delay ?? 0));
     }
   }
@@ -99,10 +99,7 @@ class Page {
 
   async share() {
     const { hub } = await meet();
-    const onRemote = ({ peer }) => {
-      this.openers.set(peer.fingerprint, peer.contact ?? peer.fingerprint);
-      this.others.textContent = `Joined by ${[...this.openers.values()].join(', ')}.`;
-    };
+    const { onRemote } = this;
     const share = await hub.shareDatabase(this.local, { name: this.list.name, peers: [], onRemote });
     this.shared = hub;
     this.notice.textContent = '';

@@ -75,7 +75,7 @@ async function reach(invite, state) {
     try {
       return await PeerPouch.open(invite, { hub, info: { page: 'send' } });
     } catch (error) {
-      if (!AWAY.has(error.error) || tries >= TRIES) throw error;
+      if (!AWAY.has(/** @type {any} */ (error).error) || tries >= TRIES) throw error;
       state.textContent = 'The sender does not answer. Trying again…';
       delay = backOff(delay);
       await new Promise((resolve) => { setTimeout(resolve, delay); });

@@ -4,21 +4,17 @@
  */
 
 import { action, announce, bytes, h, noticeBox, randomId, reasonOf } from '../dashboard/dom.js';
-import { PouchDB, linkBox, linkOf, meet, settings } from '../meeting.js';
+import { PouchDB, Remembered, linkBox, linkOf, meet, settings, visitors } from '../meeting.js';
 
 /** The document that holds the file, as an attachment under its own name. */
 export const DOC_ID = 'file';
 
-/** What this browser offers: the name, size and link of each file, by its database. */
-const KEPT = 'peerpouch files';
-
 /** @typedef {{ db: string, name: string, size: number, link: string, once: boolean }} Offer */
 
-/** @returns {Offer[]} */
-const kept = () => JSON.parse(localStorage.getItem(KEPT) ?? '[]');
-
-/** @param {Offer[]} offers */
-const keep = (offers) => localStorage.setItem(KEPT, JSON.stringify(offers));
+/** What this browser offers: the name, size and link of each file, by its database.
+ * @type {import('../meeting.js').Remembered<Offer>} */
+const remembered = new Remembered('peerpouch files');
+const kept = () => remembered.all();
 
 export function sendView() {
   const notice = noticeBox();
@@ -40,14 +36,14 @@ export function sendView() {
     }
   };
   pick.addEventListener('change', async () => {
-    await offerAll([...pick.files]);
+    await offerAll(pick.files ?? []);
     pick.value = '';
   });
   for (const kind of ['dragover', 'dragleave', 'drop']) {
-    drop.addEventListener(kind, (/** @type {DragEvent} */ event) => {
+    drop.addEventListener(kind, (event) => {
       event.preventDefault();
       drop.classList.toggle('over', kind === 'dragover');
-      if (kind === 'drop') void offerAll(event.dataTransfer?.files ?? []);
+      if (kind === 'drop') void offerAll(/** @type {DragEvent} */ (event).dataTransfer?.files ?? []);
     });
   }
   void restore(list, notice);
@@ -72,7 +68,7 @@ async function offerFile(file, once, list) {
     const row = new Row(database, offer, list);
     const share = await row.share();
     offer.link = linkOf(await share.invite({ once }));
-    keep([offer, ...kept()]);
+    remembered.set([offer, ...kept()]);
     row.show();
     announce(`${file.name} can be fetched now`);
   } catch (error) {
@@ -97,9 +93,11 @@ class Row {
     this.database = database;
     this.offer = offer;
     this.list = list;
-    /** Those who came. @type {Map<string, string>} */
-    this.openers = new Map();
     this.facts = h('p', { class: 'small quiet' }, 'Nobody has opened the link yet.');
+    this.onRemote = visitors((names) => {
+      this.facts.textContent = `Opened by ${names}.`;
+      announce(this.facts.textContent);
+    });
     this.notice = noticeBox();
     this.element = h('li', { class: 'card stack' });
   }
@@ -107,11 +105,7 @@ class Row {
   /** Let those in who have the link, and nobody else. */
   async share() {
     const { hub } = await meet();
-    const onRemote = ({ peer }) => {
-      this.openers.set(peer.fingerprint, peer.contact ?? peer.fingerprint);
-      this.facts.textContent = `Opened by ${[...this.openers.values()].join(', ')}.`;
-      announce(this.facts.textContent);
-    };
+    const { onRemote } = this;
     // The name is for everybody who reads the hub, so it is not the file's.
     return hub.shareDatabase(this.database, { name: 'A file', access: 'read-only', peers: [], onRemote });
   }
@@ -135,7 +129,7 @@ class Row {
     const { hub } = await meet();
     await hub.unshareDatabase(this.database).catch(() => {}); // it may not have been shared yet
     await this.database.destroy();
-    keep(kept().filter(({ db }) => db !== this.offer.db));
+    remembered.set(kept().filter(({ db }) => db !== this.offer.db));
     this.element.remove();
     announce(`${this.offer.name} is not offered any more`);
   }

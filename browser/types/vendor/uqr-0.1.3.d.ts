@@ -1,0 +1,5 @@
+/** What the pages use of uqr. */
+export function encode(text: string, options: { ecc: 'L' | 'M' | 'Q' | 'H'; border: number }): {
+  data: boolean[][];
+  size: number;
+};
