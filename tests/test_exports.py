@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -99,4 +100,36 @@ async def main():
 asyncio.run(main())
 """
     loaded = modules_after(code)
-    assert loaded.isdisjoint({"webrtc", "aiortc", "uvicorn"})
+    assert loaded.isdisjoint({"webrtc", "aiortc", "uvicorn", "httpx2", "cryptography"})
+
+
+LOCAL = {"__init__", "core", "errors", "js", "node", "ports", "query", "storage"}
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        (["put", "FILE", '{"_id": "heron"}'], set()),
+        (["get", "FILE", "heron"], set()),
+        (["ls", "FILE"], set()),
+        (["info", "FILE"], set()),
+        (["changes", "FILE"], set()),
+        (["find", "FILE", "{}"], set()),
+        (["get", "http://127.0.0.1:1/db", "heron"], {"hub", "identity", "remote", "transports"}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_command_loads_no_part_that_it_has_no_use_for(tmp_path: Path, command: list[str], more: set[str]) -> None:
+    file = str(tmp_path / "local.db")
+    words = [file if word == "FILE" else word for word in command]
+    code = f"""
+import os, sys
+from peerpouch.cli.commands import invoke
+sys.stdout = open(os.devnull, "w")
+invoke(["put", {file!r}, '{{"_id": "heron"}}']) if {words!r}[0] != "put" else None
+invoke({words!r})
+sys.stdout = sys.__stdout__
+"""
+    loaded = {name.split(".")[1] for name in modules_after(code) if name.startswith("peerpouch.")} - {"cli"}
+    assert more <= loaded  # which shows that a part that is loaded is seen
+    assert more or loaded <= LOCAL, loaded - LOCAL

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from peerpouch.errors import PeerPouchError
     from peerpouch.node.databases import LocalDatabase
     from peerpouch.node.doctor import Check, diagnose
-    from peerpouch.node.hubs import Hub, open
+    from peerpouch.node.entry import open
+    from peerpouch.node.hubs import Hub
     from peerpouch.node.names import (
         Access,
         Contacts,
@@ -118,7 +119,7 @@ _WHERE = {
     "diagnose": "node.doctor",
     "export_database": "node.names",
     "import_database": "node.names",
-    "open": "node.hubs",
+    "open": "node.entry",
     "prepare_hub": "node.operating",
     "replicate": "node.replicating",
     "sync": "node.replicating",

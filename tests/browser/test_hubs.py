@@ -20,7 +20,7 @@ from peerpouch.hub.shares import Share
 from peerpouch.identity.encoding import to_text
 from peerpouch.identity.keys import Identity
 from peerpouch.identity.proofs import HubSession
-from peerpouch.node.databases import open_url
+from peerpouch.node.urls import open_url
 from peerpouch.ports import Document, SystemClock
 from peerpouch.remote.database import RemoteDatabase
 from tests.browser.sessions import HUBS, hub_at, needs_plugin, sessions

@@ -17,7 +17,8 @@ from peerpouch.hub.client import HubClient
 from peerpouch.hub.collector import collect_garbage
 from peerpouch.identity.keys import Identity
 from peerpouch.identity.proofs import HubSession
-from peerpouch.node.databases import open_file, open_url
+from peerpouch.node.databases import open_file
+from peerpouch.node.urls import open_url
 from peerpouch.ports import Database, SystemClock
 from tests.hub.conftest import publish
 from tests.interop.node_processes import LIMIT, POUCHDB_SERVER, pouchdb_server

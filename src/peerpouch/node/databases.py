@@ -1,40 +1,29 @@
-"""Databases in files and behind URLs."""
+"""Databases in files."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
-from urllib.parse import urlsplit
 
 from peerpouch.errors import NotSupported
-from peerpouch.exchange import Exchange
-from peerpouch.identity.proofs import HubSession
 from peerpouch.js.blocking import QuickJSBlockingRunner
 from peerpouch.js.runner import QuickJSRunner
-from peerpouch.node.proving import ProvingExchange
 from peerpouch.ports import (
     BlockingRunner,
-    Clock,
     Document,
     Guard,
     StandingGuard,
-    SystemClock,
     WriteResult,
     acting_principal,
 )
 from peerpouch.query.stored import StoredQueries
 from peerpouch.query.validation import DocumentValidation
-from peerpouch.remote import RemoteDatabase
 from peerpouch.storage import Durability, Storage
-from peerpouch.transports.network import NetworkExchange
 
 MAX_DOCUMENT_SIZE: Final = 8_000_000
 """CouchDB's default limit for a document without its attachments, in bytes of JSON."""
-
-REQUEST_TIMEOUT: Final = 120.0
-"""Seconds for each step of a request: a CouchDB that compacts, or builds a view, is silent for long."""
 
 
 class LocalDatabase(StoredQueries, Storage):
@@ -115,28 +104,3 @@ async def open_file(
     if validate:
         await database.validate(QuickJSBlockingRunner())
     return database
-
-
-async def open_url(
-    url: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    timeout: float | None = None,
-    session: HubSession | None = None,
-    clock: Clock | None = None,
-    secret: Callable[[], bytes] | None = None,
-) -> RemoteDatabase:
-    """A database behind an ``http(s)`` URL; a user name and password in it are sent as basic authentication.
-
-    Nothing is sent before the first request.
-
-    Args:
-        headers: Sent with every request, to this server only.
-        session: What is proved to the database if it is a public hub.
-        secret: See :class:`~peerpouch.remote.RemoteDatabase`.
-    """
-    exchange: Exchange = NetworkExchange(url, headers=headers)
-    if session is not None:
-        exchange = ProvingExchange(exchange, urlsplit(url).path, session, clock or SystemClock())
-    limit = REQUEST_TIMEOUT if timeout is None else timeout
-    return RemoteDatabase(exchange, url, timeout=limit, on_close=exchange.aclose, secret=secret)

@@ -31,7 +31,8 @@ from peerpouch.identity.contacts import Contacts
 from peerpouch.identity.keys import Identity
 from peerpouch.node import ice, targets
 from peerpouch.node.databases import open_file
-from peerpouch.node.hubs import Hub, open
+from peerpouch.node.entry import open
+from peerpouch.node.hubs import Hub
 from peerpouch.node.meeting import AnyIdentity, load_identity
 from peerpouch.node.sharing import SharedDatabase
 from peerpouch.node.targets import Kind

@@ -9,7 +9,7 @@ from peerpouch.errors import BadRequest, Forbidden, NotFound, NotSupported
 from peerpouch.hub import shares
 from peerpouch.hub.collector import Collected, collect_garbage
 from peerpouch.identity.encoding import to_base32
-from peerpouch.node import databases, targets
+from peerpouch.node import databases, targets, urls
 from peerpouch.node.targets import Kind
 from peerpouch.ports import Clock, Database, Document, SystemClock
 
@@ -108,7 +108,7 @@ async def _open(target: str, *, create: bool = True) -> Database:
         return await databases.open_file(parsed.address, create=create)
     if parsed.kind is not Kind.HTTP:
         raise BadRequest("A hub's operator names it by its URL or its path.")
-    database = await databases.open_url(parsed.address)
+    database = await urls.open_url(parsed.address)
     try:
         await database.info()
     except NotFound:

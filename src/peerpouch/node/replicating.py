@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 from typing import Any, Final, Generic, TypeVar
 
 from peerpouch.errors import BadRequest, PeerPouchError
-from peerpouch.node.hubs import open as open_database
+from peerpouch.node.entry import open as open_database
 from peerpouch.node.remotes import RemoteShare
 from peerpouch.ports import (
     Database,

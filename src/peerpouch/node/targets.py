@@ -6,11 +6,10 @@ import os
 import re
 from enum import Enum, auto
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 from peerpouch.errors import BadRequest
-from peerpouch.hub.names import SCHEME, without_credentials
 
 # A scheme of two characters or more, so that `C:\notes.db` stays a path.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
@@ -20,6 +19,8 @@ _BROKEN_URL = re.compile(r"https?:(?!//)", re.IGNORECASE)
 _INVITE = re.compile(r"\s*peerpouch:", re.IGNORECASE)
 
 MEMORY = ":memory:"
+
+NO_HEADERS = "Headers are for a database behind a URL; this is none."
 
 
 class Kind(Enum):
@@ -64,6 +65,9 @@ def parse(target: str | os.PathLike[str]) -> Target:
     match = _URL.match(text) if isinstance(target, str) else None
     if match is None:
         return _file(text)
+    # Here, since it loads keys and signatures, which a path has no use for.
+    from peerpouch.hub.names import SCHEME, without_credentials
+
     scheme = match.group(1).lower()
     if scheme in ("http", "https"):
         return Target(Kind.HTTP, text, without_credentials(text))
@@ -72,6 +76,13 @@ def parse(target: str | os.PathLike[str]) -> Target:
     if scheme == "file":
         return _file(unquote(urlsplit(text).path))
     raise BadRequest(f"{scheme}:// is no way to a database; there are http, https, webrtc and file.")
+
+
+def is_path(target: object) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether something is plainly a path, or a database in memory. A path that might be something else is not."""
+    if isinstance(target, str):
+        return target == MEMORY or ":" not in target
+    return isinstance(target, os.PathLike)
 
 
 def _file(path: str) -> Target:

@@ -14,7 +14,7 @@ from peerpouch.jobs import reports
 from peerpouch.jobs.documents import ReplicatorDocuments
 from peerpouch.jobs.requests import Endpoint
 from peerpouch.jobs.scheduler import Scheduler
-from peerpouch.node import databases, hubs
+from peerpouch.node import entry, urls
 from peerpouch.node.folder import REPLICATOR, FolderRegistry
 from peerpouch.node.meeting import AnyIdentity
 from peerpouch.node.remotes import upload_secret
@@ -69,13 +69,13 @@ class Unattended:
                 exchange,
                 endpoint.address,
                 headers=endpoint.headers,
-                timeout=databases.REQUEST_TIMEOUT,
+                timeout=urls.REQUEST_TIMEOUT,
                 on_close=exchange.aclose,
                 secret=partial(upload_secret, self._identity),
             ) as remote:
                 yield remote
         else:
-            async with hubs.open(endpoint.address, identity=self._identity) as share:
+            async with entry.open(endpoint.address, identity=self._identity) as share:
                 yield share
 
     async def replicate(self, fields: Mapping[str, Any], user: str | None) -> tuple[int, dict[str, Any]]:
