@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import shutil
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -77,10 +79,16 @@ window.ready = true;
 class _Handler(http.server.SimpleHTTPRequestHandler):
     extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".js": "text/javascript"}  # noqa: RUF012
 
+    def __init__(self, *args: Any, plugin: Path, **options: Any) -> None:
+        self.plugin = plugin
+        super().__init__(*args, **options)
+
     def translate_path(self, path: str) -> str:
         plain = path.partition("?")[0]
         if plain.startswith("/pouchdb/"):
             return str(POUCHDB / Path(plain).name)
+        if plain.startswith("/src/"):
+            return str(self.plugin / plain.removeprefix("/src/"))
         return super().translate_path(path)
 
     def do_GET(self) -> None:
@@ -98,9 +106,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def origin() -> Iterator[str]:
-    """A server of a page with PouchDB and the plugin; gives its origin."""
-    handler = functools.partial(_Handler, directory=str(BROWSER))
+def origin(plugin: Path = BROWSER / "src") -> Iterator[str]:
+    """A server of a page with PouchDB and the plugin, which is in a folder; gives its origin."""
+    handler = functools.partial(_Handler, directory=str(BROWSER), plugin=plugin)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
@@ -109,6 +117,16 @@ def origin() -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def minify(into: Path) -> dict[str, Any]:
+    """Make of the plugin what a bundler makes; what it says of each file, by its name."""
+    facts = into / "meta.json"
+    command = ["npx", "esbuild", "src/index.js", "--bundle", "--splitting", "--minify", "--format=esm"]
+    options = ["--target=es2022", f"--outdir={into}", f"--metafile={facts}", "--log-level=error"]
+    done = subprocess.run([*command, *options], cwd=BROWSER, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return {Path(name).name: of_it for name, of_it in json.loads(facts.read_text())["outputs"].items()}
 
 
 @asynccontextmanager
