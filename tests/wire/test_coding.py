@@ -5,14 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import random
 import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerpouch.wire import Compression, Pacer, Packer, RequestHead, ResponseHead
+from peerpouch.wire import Compression, Packer, RequestHead, ResponseHead
 from peerpouch.wire.coding import (
     STEP,
     packed,
@@ -169,25 +168,14 @@ def test_a_slow_processor_or_bodies_that_do_not_shrink_turn_it_off_by_themselves
 
 
 def test_it_is_tried_again_after_bodies_that_did_not_shrink() -> None:
-    # The same bytes in every run: how deflate cuts them into blocks decides between three tries and four.
-    compression = _experience(random.Random(1).randbytes(100_000), 0.04)
+    compression = _experience(os.urandom(100_000), 0.04)
     tries = 0
     while compression.packer(16 * _MBIT, 0.05) is None:
         tries += 1
         assert tries < 100
-    assert tries > 2
+    assert tries > 3
 
 
 def test_it_can_be_forced_on_and_off() -> None:
     assert Compression("on").packer(80_000_000, 0.0) is not None
     assert Compression("off").packer(1000, 0.3) is None
-
-
-def test_a_rate_that_was_measured_long_ago_says_nothing() -> None:
-    pacer = Pacer()
-    pacer.sent(pacer.room(0.0, 0))
-    pacer.room(0.0, 16_000)
-    pacer.room(0.1, 10_000)
-    assert pacer.rate is not None
-    assert pacer.recent_rate(20.0) == pacer.rate
-    assert pacer.recent_rate(31.0) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from peerpouch.wire.frames import FrameType
+from tests.wire import pacings
 from tests.wire.vectors import PATH, decode, record
 
 
@@ -26,3 +27,9 @@ def test_the_recorded_session_has_every_type_of_frame_an_unknown_one_and_an_erro
     assert {kind.name for kind in FrameType} <= kinds
     assert 200 in kinds
     assert any("error" in step for step in steps)
+
+
+def test_a_pacer_says_what_was_recorded() -> None:
+    recorded = json.loads(pacings.FILE.read_text(encoding="utf-8"))
+    assert json.loads(json.dumps(pacings.record())) == recorded
+    assert all(len({step[0] for step in run["steps"]}) == 4 for run in recorded)

@@ -253,7 +253,11 @@ export class Link {
       for (;;) {
         room = pacer.room(now, channel.bufferedAmount);
         const message = connection.dataToSend(room);
-        if (!message.length) break;
+        if (!message.length) {
+          if (!pacer.asks(now)) break;
+          connection.ping(now);
+          continue;
+        }
         channel.send(message);
         pacer.sent(message.length);
         this.sent += message.length;
@@ -287,7 +291,7 @@ export class Link {
     this.received += message.length;
     this.liveness.heard(now);
     try {
-      for (const event of this.connection.receive(message, now)) this.dispatch(event);
+      for (const event of this.connection.receive(message, now)) this.dispatch(event, now);
     } catch (error) {
       this.pump();
       const reason = error instanceof PeerPouchError ? error.reason : String(error);
@@ -297,13 +301,16 @@ export class Link {
     this.schedule();
   }
 
-  /** @param {import('../wire/events.js').Event} event */
-  dispatch(event) {
+  /**
+   * @param {import('../wire/events.js').Event} event
+   * @param {number} now
+   */
+  dispatch(event, now) {
     switch (event.event) {
       case 'DataReceived': {
         const end = this.ends.get(event.stream);
         if (end) end.onData(event.data, event.ended);
-        else this.connection.consumed(event.stream, event.data.length, this.clock.monotonic());
+        else this.connection.consumed(event.stream, event.data.length, now);
         break;
       }
       case 'RequestReceived':
@@ -317,11 +324,12 @@ export class Link {
         break;
       case 'PongReceived':
         this.pacer.roundTrip = this.connection.roundTrip ?? 0;
+        this.pacer.answered(now, event.roundTrip);
         break;
       case 'Opened':
         this.peerTakesGzip = (event.features & GZIP) !== 0;
         // Learn the round trip while no queue is in the way: windows are sized by it.
-        this.connection.ping(this.clock.monotonic());
+        this.connection.ping(now);
         break;
       case 'WentAway':
         this.wentAway = true;

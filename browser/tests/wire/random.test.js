@@ -6,7 +6,6 @@ import { Connection } from '../../src/wire/connection.js';
 import { FrameType, frame, split } from '../../src/wire/frames.js';
 import { limits } from '../../src/wire/limits.js';
 import { Liveness } from '../../src/wire/liveness.js';
-import { Pacer } from '../../src/wire/pacing.js';
 
 /** Numbers that look random, and are the same in each run of a seed (mulberry32). */
 function numbers(seed) {
@@ -214,26 +213,4 @@ test('silence of one that was suspended itself is forgiven once', () => {
   const awake = new Liveness(0);
   const verdicts = [3000, 6000, 8999, 9000].map((now) => awake.check(now));
   assert.deepEqual(verdicts, ['ping', 'ping', 'wait', 'dead']);
-});
-
-test('the queue in front of the engine grows on a fast path, and is short on a slow one', () => {
-  const fast = new Pacer();
-  for (let now = 0; now < 40; now += 1) {
-    while (fast.room(now, fast.queue ?? 0)) {
-      fast.sent(16_384);
-      fast.queue = (fast.queue ?? 0) + 16_384;
-    }
-    fast.queue = 0;
-  }
-  assert.equal(fast.mark, 1024 * 1024);
-  const slow = new Pacer();
-  let queued = 0;
-  for (let now = 0; now < 3000; now += 10) {
-    for (let room = slow.room(now, queued); room; room = slow.room(now, queued)) {
-      slow.sent(room);
-      queued += room;
-    }
-    queued = Math.max(1, queued - 1000); // 100 bytes in each millisecond
-  }
-  assert.ok(slow.mark <= 8000 && slow.turn <= 2000, `${slow.mark} ${slow.turn}`);
 });

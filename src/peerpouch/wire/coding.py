@@ -39,8 +39,8 @@ _FORGET: Final = 0.05
 """How far the experience returns to the assumption with each body that was therefore sent as it is."""
 _MEMORY: Final = 512 * KIB
 """Bytes over which the experience of speed and ratio is averaged: a few bodies."""
-_ASSUMED_SPEED: Final = 50e6
-_ASSUMED_RATIO: Final = 3.0
+_ASSUMED: Final = (float(_MEMORY), _MEMORY / 3.0, _MEMORY / 50e6)
+"""A third is left, at 50 MB/s."""
 
 _FORBIDDEN: Final = re.compile(rb"no-store|no-transform")
 _STATUSES: Final = frozenset((200, 201, 202, 409))
@@ -58,8 +58,9 @@ class Compression:
         self.choice = choice
         #: Bytes that went in, and that came out, since the start: for the statistics.
         self.taken = self.given = 0
-        self._speed = _ASSUMED_SPEED
-        self._ratio = _ASSUMED_RATIO
+        # Of the last few bodies: bytes in, bytes out and seconds. Quotients of single steps would not do: deflate holds
+        # back what it was given, and then gives it all at once.
+        self._in, self._out, self._seconds = _ASSUMED
 
     def packer(self, rate: float | None, round_trip: float | None) -> Packer | None:
         """What compresses the next body, if it shall be.
@@ -81,21 +82,25 @@ class Compression:
         if rate > _FASTEST_PATH:
             return False
         rate = max(rate, 1.0)
-        if 1 / self._speed + 1 / (rate * self._ratio) < _GAIN / rate:
+        if (self._seconds + self._out / rate) / self._in < _GAIN / rate:
             return True
-        self._speed += _FORGET * (_ASSUMED_SPEED - self._speed)
-        self._ratio += _FORGET * (_ASSUMED_RATIO - self._ratio)
+        self._mix(_FORGET, *_ASSUMED)
         return False
 
     def learn(self, taken: int, given: int, seconds: float) -> None:
         """``taken`` bytes were compressed to ``given`` in so many seconds of this process."""
         self.taken += taken
         self.given += given
-        weight = min(1.0, taken / _MEMORY)
-        if given:
-            self._ratio += weight * (taken / given - self._ratio)
-        if seconds > 0:
-            self._speed += weight * (taken / seconds - self._speed)
+        if taken:
+            self._mix(min(1.0, taken / _MEMORY), _MEMORY, given * _MEMORY / taken, seconds * _MEMORY / taken)
+        else:
+            self._out += given
+            self._seconds += seconds
+
+    def _mix(self, weight: float, taken: float, given: float, seconds: float) -> None:
+        self._in += weight * (taken - self._in)
+        self._out += weight * (given - self._out)
+        self._seconds += weight * (seconds - self._seconds)
 
 
 class Packer:

@@ -296,7 +296,10 @@ class PeerLink(Link, Streams):
                 room = pacer.room(now, channel.buffered)
                 message = connection.data_to_send(room)
                 if not message:
-                    break
+                    if not pacer.asks(now):
+                        break
+                    connection.ping(now)
+                    continue
                 channel.send(message)
                 pacer.sent(len(message))
                 self._sent += len(message)
@@ -332,19 +335,19 @@ class PeerLink(Link, Streams):
         self._path_watch.heard()
         try:
             for event in self.connection.receive(message, now):
-                self._dispatch(event)
+                self._dispatch(event, now)
         except ProtocolError as error:
             self._pump()
             self.end(ProtocolError(f"The peer broke the channel protocol: {error.reason}"))
             return
         self._schedule()
 
-    def _dispatch(self, event: Event) -> None:
+    def _dispatch(self, event: Event, now: float) -> None:
         if isinstance(event, DataReceived):
             if (end := self._ends.get(event.stream)) is not None:
                 end.on_data(event.data, event.ended)
             else:
-                self.connection.consumed(event.stream, len(event.data), self._clock.monotonic())
+                self.connection.consumed(event.stream, len(event.data), now)
         elif isinstance(event, RequestReceived):
             self._ends[event.stream] = Serving(self, event, self._app, self.peer)
         elif isinstance(event, ResponseReceived):
@@ -355,9 +358,10 @@ class PeerLink(Link, Streams):
                 end.on_reset(event)
         elif isinstance(event, PongReceived):
             self._pacer.round_trip = self.connection.round_trip or 0.0
+            self._pacer.answered(now, event.round_trip)
         elif isinstance(event, Opened):
             # Learn the round trip while no queue is in the way: windows are sized by it.
-            self.connection.ping(self._clock.monotonic())
+            self.connection.ping(now)
             self._peer_features = event.features
             wake(self._opened)
         else:
