@@ -29,10 +29,12 @@ from peerpouch.storage import schema
 
 Durability = Literal["full", "normal"]
 
-# A batch of random ids dirties about as many pages of the index as it has documents: 16 MiB holds four such batches.
-_WRITER_CACHE = "-16384"
+# A batch of random ids dirties about as many pages of the index as it has documents: 8 MiB holds two such batches. With
+# twice as much, batches of random ids among 200,000 documents took as long, and reads, too: what is not here is in the
+# operating system's cache, while this is memory of each process for each database that it has open.
+_WRITER_CACHE = "-8192"
 # Readers lean on the operating system's cache; theirs only keeps the upper levels of the trees.
-_READER_CACHE = "-4096"
+_READER_CACHE = "-2048"
 # The WAL file is cut back to this after a transaction that made it longer, in bytes.
 _WAL_LIMIT = 64 * 1024 * 1024
 # Pages in the WAL before a commit copies them to the main file: 8 MiB, so that two batches of 1,000 share one copy.
