@@ -15,6 +15,7 @@ class Scale:
     Attributes:
         name: ``full`` or ``short``.
         rounds: How often each subject runs; ``costly``: the same where each time costs seconds before it begins.
+        again: Minutes after which nothing is begun that has been measured once.
         whole: Whether all subjects run, or those only that the short form has too.
         documents: Records of a database. The same where an index is built of them: ``indexed``; where a record takes
             PouchDB a millisecond or more: ``slow``; through a server or over a link with latency: ``far``; and where
@@ -32,6 +33,7 @@ class Scale:
     whole: bool
     rounds: int
     costly: int
+    again: float
     documents: int
     indexed: int
     slow: int
@@ -53,6 +55,7 @@ FULL = Scale(
     whole=True,
     rounds=5,
     costly=3,
+    again=40.0,
     documents=50_000,
     indexed=100_000,
     slow=5_000,
@@ -73,6 +76,7 @@ SHORT = Scale(
     whole=False,
     rounds=2,
     costly=1,
+    again=2.7,
     documents=2_000,
     indexed=2_000,
     slow=200,
@@ -80,7 +84,7 @@ SHORT = Scale(
     million=10_000,
     single=100,
     attachment=8 << 20,
-    large=16 << 20,
+    large=8 << 20,
     live=10,
     connects=2,
     gets=10,

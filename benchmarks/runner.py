@@ -90,7 +90,7 @@ class Runner:
         for number in range(passes):
             due = [(each, group) for each, group in groups if each.rounds(self._scale) > number]
             for place, (each, group) in enumerate(due, 1):
-                if self._has_time_for(group):
+                if self._has_time_for(group, number):
                     self._benchmark(each, group, f"{number + 1}/{passes} {place:>2}/{len(due)}")
                     self._after(results)
                 elif number == 0:
@@ -99,8 +99,9 @@ class Runner:
                     self._say(f"{each.name}: {UP}")
         return results
 
-    def _has_time_for(self, group: list[Result]) -> bool:
-        left = self._seconds - (self._clock() - self._began)
+    def _has_time_for(self, group: list[Result], number: int) -> bool:
+        most = min(self._seconds, self._scale.again * 60) if number else self._seconds
+        left = most - (self._clock() - self._began)
         return left > sum(result.seconds[-1] for result in group if result.seconds)
 
     def _benchmark(self, benchmark: Benchmark, group: list[Result], place: str) -> None:

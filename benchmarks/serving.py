@@ -66,7 +66,7 @@ def _measure(what: Benchmark, task: Task) -> None:
         if not AVAILABLE:
             continue
 
-        @what.subject(name, NOTES[name], "peer" if name == THEIRS else "other")
+        @what.subject(name, NOTES[name], "peer" if name == THEIRS else "other", short=what is not push)
         async def _subject(run: Run, name: str = name) -> Measured:
             async with server(name, run) as url, pouch(run.folder) as client:
                 return await task(run, client, url + "bench")

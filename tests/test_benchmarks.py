@@ -95,6 +95,12 @@ def test_nothing_is_begun_that_would_not_be_done_in_time() -> None:
     results = Runner(SHORT, takes(10), minutes=1, clock=lambda: now).run(made)
     assert [len(result.values) for result in results] == [1] * 6
     assert not any(result.error for result in results)
+    # What is begun again has a limit of the scale's own, and what is not yet measured has not.
+    now = 0.0
+    results = Runner(replace(SHORT, again=1), takes(9), clock=lambda: now).run(made[:2])
+    assert [len(result.values) for result in results] == [2, 2, 1, 1]
+    now = 0.0
+    assert not any(result.error for result in Runner(replace(SHORT, again=1), takes(99), clock=lambda: now).run(made))
     now = 0.0
     results = Runner(SHORT, takes(25), minutes=1, clock=lambda: now).run(made)
     assert [result.error for result in results] == ["", "", "", "", UP, UP]
