@@ -19,6 +19,7 @@ from benchmarks.local import (
     changes,
     concurrent_write,
     filled_table,
+    per_second,
     single_write,
     stopwatch,
 )
@@ -102,7 +103,7 @@ async def _changes(run: Run) -> Measured:
     with stopwatch() as seconds:
         count = sum(1 for _ in connection.execute("SELECT rowid, id FROM docs ORDER BY rowid"))
     connection.close()
-    return Measured(count / seconds[0])
+    return per_second(count, seconds)
 
 
 @local_replication.subject(BARE, f"{FULL_NOTE}; rows of id and JSON read here and written there", "limit")
@@ -118,7 +119,7 @@ async def _replication(run: Run) -> Measured:
                 target.executemany(INSERT, piece)
     source.close()
     target.close()
-    return Measured(run.scale.documents / seconds[0])
+    return per_second(run.scale.documents, seconds)
 
 
 def _register_sets() -> None:
@@ -133,7 +134,7 @@ def _register_sets() -> None:
                     with connection:
                         connection.executemany(INSERT, _encoded(piece))
             connection.close()
-            return Measured(len(made) / seconds[0])
+            return per_second(len(made), seconds)
 
 
 _register_sets()

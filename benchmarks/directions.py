@@ -225,7 +225,13 @@ def _row(direction: Direction, found: Found) -> tuple[str, ...] | None:
 
 
 def _bound(direction: Direction, found: Found) -> str:
-    """The figure that ours can't pass, and how far ours is from it."""
+    """The figure that ours can't pass and how far ours is from it, and whether the processor takes the time."""
+    busy = _value(Figure(direction.figure.benchmark, direction.figure.subject, "busy"), found)
+    told = "" if busy is None else f"a processor has {busy:.0%} of the time"
+    return "; ".join(part for part in (_limit(direction, found), told) if part)
+
+
+def _limit(direction: Direction, found: Found) -> str:
     bound, ours = direction.bound, _value(direction.figure, found)
     if bound is None or not ours:
         return ""

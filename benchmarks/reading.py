@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import peerpouch
-from benchmarks.local import stopwatch
+from benchmarks.local import per_second, stopwatch
 from benchmarks.prepared import copy_of_records
 from benchmarks.registry import Measured, Run, Scale, benchmark
 
@@ -35,7 +35,7 @@ async def _concurrent_read(run: Run) -> Measured:
 
         with stopwatch() as seconds:
             await asyncio.gather(*(read() for _ in range(READERS)))
-    return Measured(len(ids) / seconds[0])
+    return per_second(len(ids), seconds)
 
 
 @changes_from_end.subject("peerpouch")
@@ -45,4 +45,4 @@ async def _changes_from_end(run: Run) -> Measured:
         with stopwatch() as seconds:
             for _ in range(TIMES):
                 await database.changes(since=since)
-    return Measured(TIMES / seconds[0])
+    return per_second(TIMES, seconds)

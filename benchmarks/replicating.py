@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import peerpouch
-from benchmarks.local import FULL_NOTE, stopwatch, whole
+from benchmarks.local import FULL_NOTE, per_second, stopwatch, whole
 from benchmarks.prepared import copy_of_records
 from benchmarks.registry import Measured, Run, benchmark
 
@@ -17,7 +17,7 @@ async def _local_replication(run: Run) -> Measured:
     async with peerpouch.open(path) as source, peerpouch.open(run.folder / "b.db") as target:
         with stopwatch() as seconds:
             result = await peerpouch.replicate(source, target)
-    return Measured(whole(result.docs_written, run.scale.documents) / seconds[0])
+    return per_second(whole(result.docs_written, run.scale.documents), seconds)
 
 
 @no_op.subject("peerpouch")

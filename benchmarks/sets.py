@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import peerpouch
 from benchmarks.documents import SETS, TITLES, Make, batches
-from benchmarks.local import FULL_NOTE, stopwatch, whole
+from benchmarks.local import FULL_NOTE, per_second, stopwatch, whole
 from benchmarks.pouchdb import AVAILABLE, NAME, UNSYNCED, ask, rate
 from benchmarks.prepared import fill
 from benchmarks.registry import Measured, Run, benchmark
@@ -21,7 +21,7 @@ async def _write(run: Run, make: Make) -> Measured:
         with stopwatch() as seconds:
             for batch in made:
                 await database.bulk_docs(batch)
-    return Measured(_count(run) / seconds[0])
+    return per_second(_count(run), seconds)
 
 
 async def _list(run: Run, make: Make) -> Measured:
@@ -29,7 +29,7 @@ async def _list(run: Run, make: Make) -> Measured:
         await fill(database, _count(run), make)
         with stopwatch() as seconds:
             count = sum([1 async for _ in database.all_docs(include_docs=True)])
-    return Measured(whole(count, _count(run)) / seconds[0])
+    return per_second(whole(count, _count(run)), seconds)
 
 
 async def _replicate(run: Run, make: Make) -> Measured:
@@ -37,7 +37,7 @@ async def _replicate(run: Run, make: Make) -> Measured:
         await fill(source, _count(run), make)
         with stopwatch() as seconds:
             result = await peerpouch.replicate(source, target)
-    return Measured(whole(result.docs_written, _count(run)) / seconds[0])
+    return per_second(whole(result.docs_written, _count(run)), seconds)
 
 
 _TASKS = (

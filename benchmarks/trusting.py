@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import peerpouch
-from benchmarks.local import FULL_NOTE, stopwatch
+from benchmarks.local import FULL_NOTE, per_second, stopwatch
 from benchmarks.prepared import copy_of_records
 from benchmarks.registry import Measured, Run, benchmark
 from peerpouch.access.gate import GatedDatabase
@@ -69,12 +69,9 @@ def _same(database: Database) -> Database:
 
 
 async def _replicated(source: Database, target: Database) -> Measured:
-    """The processor's time is told too: it is what a gate costs where disk and network are not what one waits for."""
-    busy = time.process_time()
     with stopwatch() as seconds:
         result = await peerpouch.replicate(source, target)
-    busy = time.process_time() - busy
-    return Measured(result.docs_written / seconds[0], f"{busy / result.docs_written * 1e6:.0f} us of processor each")
+    return per_second(result.docs_written, seconds)
 
 
 async def _pull(run: Run, seen: Callable[[Database], Database], before: Any = None) -> Measured:
