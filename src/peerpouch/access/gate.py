@@ -90,6 +90,7 @@ class GatedDatabase(GatedQueries, Database):
         name: What the visitor knows the database by. The owner's name for it may be a path, which is nobody's business.
         selection: What the selector of ``access`` lets through, where several gates share one.
         visitor: What the ``validate`` of ``access`` is told of who writes; by default the principal.
+        guest: Its ``_local`` documents, where they are kept in another way.
 
     Raises:
         NotSupported: ``access`` has a selector, and the database is not in a file here.
@@ -104,6 +105,7 @@ class GatedDatabase(GatedQueries, Database):
         name: str,
         selection: Selection | None = None,
         visitor: Any = None,
+        guest: GuestDocs | None = None,
     ) -> None:
         self._inner = database
         if access.select is not None:
@@ -112,7 +114,7 @@ class GatedDatabase(GatedQueries, Database):
         self._principal = principal
         self._judge = None if access.validate is None else Validation(access.validate, visitor or principal)
         self._name = name
-        self._guest = GuestDocs(database, remembered_by(principal) + bytes.fromhex(access.fingerprint))
+        self._guest = guest or GuestDocs(database, remembered_by(principal) + bytes.fromhex(access.fingerprint))
         self._feeds: set[Changes] = set()
         self._ended: type[PeerPouchError] = DatabaseClosed
         self._reason: str | None = None

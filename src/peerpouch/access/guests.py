@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Final
 
 from peerpouch.core import jsonio
@@ -47,7 +48,11 @@ class GuestDocs:
 
     def __init__(self, database: Documents, visitor: bytes) -> None:
         self._database = database
-        self._guest = hashlib.sha256(b"peerpouch guest 1\0" + visitor).hexdigest()[:32]
+        self._visitor = visitor
+
+    @cached_property  # most requests ask for none
+    def _guest(self) -> str:
+        return hashlib.sha256(b"peerpouch guest 1\0" + self._visitor).hexdigest()[:32]
 
     async def get(self, doc_id: str, *, rev: str | None = None) -> Document:
         """The document, or NotFound."""

@@ -75,10 +75,9 @@ class UserGate(GatedDatabase):
         name: str,
         on_security: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        super().__init__(database, principal, access, name=name)
+        super().__init__(database, principal, access, name=name, guest=_OwnLocals(database, admin=access.admin))
         self._database = database
         self._on_security = on_security
-        self._guest = _OwnLocals(database, admin=access.admin)
 
     @property
     def access(self) -> Access:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -77,6 +78,8 @@ class AccessLog:
 
 def _printable(text: str) -> str:
     """One word that can't forge a line of the log."""
+    if text.isprintable() and " " not in text and len(text) <= 500:
+        return text  # as nearly all are
     return "".join(each if each.isprintable() and each != " " else f"\\x{ord(each):02x}" for each in text[:500])
 
 
@@ -158,6 +161,7 @@ def _host(scope: Scope) -> str:
     return host.partition(":")[0]
 
 
+@lru_cache(64)  # the names that a machine is asked by; it costs as much as reading a document
 def is_loopback(host: str) -> bool:
     """Whether a host's name or address is this machine, as seen from itself."""
     if host.lower().rstrip(".") == "localhost":

@@ -433,7 +433,7 @@ class Storage(StoredIndexes):
     # -- administration
 
     async def get_security(self) -> Document:
-        return await self._engine.read(maintenance.get_security)
+        return await self._look_up(maintenance.get_security)
 
     async def put_security(self, security: Document) -> None:
         await self._engine.write(partial(maintenance.put_security, security=security))
