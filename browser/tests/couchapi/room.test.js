@@ -44,8 +44,10 @@ function crowd(handlers, size = 5 * MIB) {
   };
 }
 
-const visitor = (number, app = createApp, room = new Room(), clock = undefined) =>
-  app(pouch(), { peer: { key: new Uint8Array(32).fill(number) }, room, ...(clock && { clock }) }).handler;
+const visitor = (number, app = createApp, room = new Room(), clock = undefined) => {
+  const made = app(pouch(), { peer: { key: new Uint8Array(32).fill(number) }, room, ...(clock && { clock }) });
+  return async (request) => (await made).handler(request);
+};
 
 test('a visitor makes a page hold one large body, whatever it sends at once and to however many shares', async () => {
   const room = new Room();
