@@ -16,6 +16,7 @@ import peerpouch
 from peerpouch.storage import Storage
 from peerpouch.storage.maintenance import uploads_folder
 from tests.faults.test_peers import ROOT, sharing
+from tests.transports.harness import SCALE
 
 SIZE = 40_000_000
 SEED = "09" * 32
@@ -43,18 +44,19 @@ def came(folder: Path) -> int:
 
 async def sent_by(bob: asyncio.subprocess.Process) -> int:
     assert bob.stdout is not None
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(300 * SCALE):
         line = await bob.stdout.readline()
         assert await bob.wait() == 0
     return int(line)
 
 
 async def until(folder: Path, part: float, bob: asyncio.subprocess.Process) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(300 * SCALE):
         while came(folder) < part * SIZE and bob.returncode is None:
             await asyncio.sleep(0.002)
 
 
+@pytest.mark.timeout(900 * SCALE)
 @pytest.mark.parametrize("killed", ["sender", "receiver", "both"])
 @pytest.mark.parametrize("seed", range(int(os.environ.get("PEERPOUCH_KILLS", "1"))))
 async def test_it_goes_on_from_where_it_was(tmp_path: Path, killed: str, seed: int) -> None:
@@ -86,6 +88,7 @@ async def test_it_goes_on_from_where_it_was(tmp_path: Path, killed: str, seed: i
         assert isinstance(there, Storage) and not await there.check()
 
 
+@pytest.mark.timeout(900 * SCALE)
 async def test_when_what_came_is_not_kept_all_of_it_is_sent_anew(tmp_path: Path) -> None:
     data = random.Random(5).randbytes(SIZE)
     async with peerpouch.open(tmp_path / "bob.db", durability="normal") as local:
