@@ -11,7 +11,7 @@
 import { addAdapter, answering } from './adapter.js';
 import { PeerPouchError } from './errors.js';
 import { parseName, withoutCredentials } from './hub/names.js';
-import { Meeting } from './meeting.js';
+import { Meeting, prepare } from './meeting.js';
 import { Contacts } from './trust/contacts.js';
 import { Identity } from './trust/identity.js';
 import { Invite } from './trust/invites.js';
@@ -79,6 +79,7 @@ async function entryFor(PouchDB, hub, shareId) {
  * @param {any} options
  */
 async function openAt(PouchDB, hub, shareId, options) {
+  prepare();
   const entry = await entryFor(PouchDB, hub, shareId);
   entry.users += 1;
   const done = () => {

@@ -24,11 +24,17 @@ import { enclose } from './trust/invites.js';
  *   servers only, which hides one's address from peers.
  */
 
+/** What makes connections. */
+const connecting = lazily(() => import('./connecting.js'));
+
+/** A share will be opened: what that needs is loaded while the hub is asked. */
+export const prepare = () => void connecting().catch(() => {}); // who needs it is told
+
 export class Meeting {
   #options;
-  /** What makes connections: not needed by who only looks what is shared. */
+  /** The pool, which who only looks what is shared does not need. */
   #connect = lazily(async () => {
-    const { makePool } = await import('./connecting.js');
+    const { makePool } = await connecting();
     this.#checkOpen();
     this.pool = makePool(this.client, (asked) => this.#welcome(asked), this.#options);
     return this.pool;
