@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Error, Page, async_playwright, expect
+
+from tests.browser.replicas import LIMIT
 
 BROWSER = Path(__file__).parents[2] / "browser"
 POUCHDB = BROWSER / "node_modules" / "pouchdb" / "dist"
@@ -24,6 +26,10 @@ needs_chromium = pytest.mark.skipif(
     CHROMIUM is None or not POUCHDB.is_dir(),
     reason="needs Chromium at /usr/bin/chromium, and the plugin's packages: make setup-browser",
 )
+
+# Playwright waits 5 seconds for what is expected, and 30 for what is to be clicked. On a machine that runs several
+# browsers they pass now and then with nothing wrong.
+expect.set_options(timeout=1000 * LIMIT)
 
 FLAGS = (
     "--no-sandbox",
@@ -146,6 +152,7 @@ class Tab:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.said: list[str] = []
+        page.set_default_timeout(1000 * LIMIT)
         page.on("console", self._hear)
         page.on("pageerror", self._fail)
 

@@ -15,12 +15,13 @@ from playwright.async_api import Browser, BrowserContext, FilePayload, Route, Vi
 
 import peerpouch
 from tests.browser.pages import BROWSER, Tab, chromium, needs_chromium
+from tests.browser.replicas import LIMIT
 
 OUTPUT = Path(__file__).parent / "output"
 PHONE: ViewportSize = {"width": 360, "height": 740}
 DESK: ViewportSize = {"width": 1280, "height": 800}
 
-pytestmark = [needs_chromium, pytest.mark.timeout(240)]
+pytestmark = [needs_chromium, pytest.mark.timeout(400)]
 
 
 def picture() -> bytes:
@@ -315,7 +316,7 @@ async def test_the_server_tells_who_is_connected_to_it(browser: Browser, tmp_pat
         await expect(page.get_by_text("“Field notes”")).to_be_visible()
         await expect(page.get_by_text(me.fingerprint)).to_be_hidden()
         found: list[peerpouch.SharedDatabase] = []
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LIMIT):
             while not found:
                 found = list(await hub.get_shared_databases())
         async with await found[0].open() as remote:

@@ -15,10 +15,10 @@ import pytest
 import peerpouch
 from peerpouch.errors import Conflict, Forbidden, NotFound
 from peerpouch.ports import Database
+from tests.browser.replicas import LIMIT
 
 HERE = Path(__file__).parent
 NODE = shutil.which("node")
-LIMIT = 60.0
 
 pytestmark = pytest.mark.skipif(
     NODE is None or not (HERE.parents[1] / "browser" / "node_modules").is_dir(),

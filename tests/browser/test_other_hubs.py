@@ -21,7 +21,7 @@ pytestmark = [
     needs_chromium,
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(400),
 ]
 
 SHARE = """

@@ -21,7 +21,7 @@ SCALE = float(os.environ.get("PEERPOUCH_TEST_TIMEOUT_SCALE", "1"))
 LONG = 60_000 * SCALE
 """Milliseconds for what goes through a hub and a new connection."""
 
-pytestmark = [needs_chromium, pytest.mark.timeout(300)]
+pytestmark = [needs_chromium, pytest.mark.timeout(400)]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tests.browser.pages import needs_chromium
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
-pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(400)]
 
 IDENTITY = "return (await PeerPouch.Identity.load()).text"
 

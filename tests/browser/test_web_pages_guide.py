@@ -12,7 +12,7 @@ from tests.test_docs import blocks
 
 PAGE = BROWSER.parent / "docs" / "how-to" / "web-pages.md"
 
-pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [needs_chromium, pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 def runnable(code: str, hub: str) -> str:

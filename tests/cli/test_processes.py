@@ -10,6 +10,7 @@ import pytest
 
 from peerpouch.cli.processes import Process, Served, serve
 from peerpouch.errors import Conflict, DeadlineExceeded, PeerPouchError
+from tests.cli.support import LIMIT
 
 
 class Echo(Served):
@@ -32,7 +33,6 @@ class Echo(Served):
 if __name__ == "__main__":
     serve(Echo())
 
-LIMIT = 30.0
 ROOT = Path(__file__).parents[2]
 
 
