@@ -204,14 +204,45 @@ class Call extends StreamEnd {
 }
 
 /**
- * What is done when a response was thrown away unread, which then gives its stream and its bytes back. Nothing that lives
- * on refers to the body, but while more of it may be taken ahead.
+ * What is done when a response was thrown away unread, which then gives its stream and its bytes back.
  *
  * @type {FinalizationRegistry<Call>}
  */
 const unread = new FinalizationRegistry((call) => {
   if (call.link.ends.get(call.stream) === call) call.abandon(null);
 });
+
+const READERS = /** @type {const} */ (['arrayBuffer', 'blob', 'bytes', 'clone', 'formData', 'json', 'text']);
+
+/**
+ * Let a response give its stream back if it is thrown away unread. Once somebody reads it, the stream is the reader's to
+ * end: a browser goes on reading for `json()` when the objects of the response and of its body are garbage.
+ *
+ * @param {Response} response
+ * @param {Call} call
+ */
+function watched(response, call) {
+  unread.register(response, call, call);
+  const begin = () => unread.unregister(call);
+  for (const name of READERS) {
+    const read = /** @type {((this: Response) => unknown) | undefined} */ (Reflect.get(response, name));
+    if (!read) continue; // `bytes` is new
+    Object.defineProperty(response, name, {
+      value: () => {
+        begin();
+        return read.call(response);
+      },
+    });
+  }
+  const { body } = response;
+  Object.defineProperty(response, 'body', {
+    get: () => {
+      begin();
+      return body;
+    },
+  });
+  return response;
+}
 
 /**
  * @param {Call} call
@@ -220,15 +251,15 @@ const unread = new FinalizationRegistry((call) => {
  * @param {boolean} inflate
  */
 function responseOf(call, method, head, inflate) {
+  const { status } = head;
   const headers = new Headers(head.headers.map(([name, value]) => /** @type {[string, string]} */ ([name, value])));
   const body = bodyStream(call, { ahead: AHEAD, cancel: (reason) => call.abandon(reason) });
-  unread.register(body, call);
   // Its end is taken though nobody reads it.
-  if (method === 'HEAD' || NO_BODY.has(head.status)) return new Response(null, { status: head.status, headers });
-  if (!inflate || headers.get('content-encoding') !== 'gzip') return new Response(body, { status: head.status, headers });
+  if (method === 'HEAD' || NO_BODY.has(status)) return new Response(null, { status, headers });
+  if (!inflate || headers.get('content-encoding') !== 'gzip') return watched(new Response(body, { status, headers }), call);
   headers.delete('content-encoding');
   headers.delete('content-length');
-  return new Response(inflated(body), { status: head.status, headers });
+  return watched(new Response(inflated(body), { status, headers }), call);
 }
 
 /** Decompressed, in steps whose output is bounded. @param {ReadableStream<Uint8Array<ArrayBuffer>>} body */
