@@ -102,7 +102,7 @@ def _register_set(line: Benchmark, kind: str, make: Make) -> None:
     async def _ours(run: Run) -> Measured:
         return await _replicated(run, run.scale.documents // 10, kind)
 
-    @line.subject(CHANNEL, f"as many bytes, {CHANNEL_NOTE}", "limit")
+    @line.subject(CHANNEL, f"as many bytes, {CHANNEL_NOTE}", "limit", short=False)
     async def _theirs(run: Run) -> Measured:
         return await _carried(run.scale.documents // 10, make)
 

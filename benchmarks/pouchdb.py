@@ -167,6 +167,6 @@ if AVAILABLE:
     local_replication.subject(NAME, UNSYNCED, "peer")(_replication())
     for _kind in ("", *SETS):
         _line = REGISTRY[f"peer-replication-{_kind}"] if _kind else peer_replication
-        _line.subject(f"{NAME}, one process", UNSYNCED, "peer")(_replication(_kind))
+        _line.subject(f"{NAME}, one process", UNSYNCED, "peer", short=not _kind)(_replication(_kind))
     attachment_in.subject(NAME, f"{UNSYNCED}; from one buffer in memory", "peer")(_attachment_in)
     attachment_out.subject(NAME, "into one buffer in memory", "peer")(_attachment_out)

@@ -100,7 +100,7 @@ def _register() -> None:
         ("20 ms, 10 Mbit/s", TEN),
     ):
 
-        @replication.subject(name, short=name not in ("20 ms", "100 ms"))
+        @replication.subject(name, short=name in ("0 ms", "50 ms", "50 ms, 1 % loss"))
         async def _replicate(run: Run, shape: Shape = shape) -> Measured:
             documents = run.scale.far // (LITTLE if shape.loss or shape.rate else 1)
             pulled = await _pulled(run, shape, documents)
@@ -147,7 +147,7 @@ def _register() -> None:
     beside = benchmark("get-beside", "A get beside a flowing attachment", "ms", higher_is_better=False, costly=True)
     for name, shape in (("0 ms", CLEAN), ("50 ms", FAR), ("20 ms, 1 Mbit/s", SLOW)):
 
-        @beside.subject(name, short=shape is not SLOW)
+        @beside.subject(name, short=shape is FAR)
         async def _beside(run: Run, shape: Shape = shape) -> Measured:
             return await _gets(run, shape)
 

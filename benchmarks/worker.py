@@ -15,8 +15,9 @@ from benchmarks.catalogue import REGISTRY
 from benchmarks.registry import Benchmark, Measured, Scale, Subject
 from benchmarks.runner import Failure, Hands, here, in_words
 
-GRACE = 15.0
-"""Seconds that a round has beyond its limit for ending by itself and clearing up; then its process is killed."""
+GRACE = 45.0
+"""Seconds that a round has beyond its limit for ending by itself and clearing up; then its process is killed. Two peers
+may take 20 each for closing."""
 
 _SPAWN = multiprocessing.get_context("spawn")  # the WebRTC engine can't bear a fork
 
