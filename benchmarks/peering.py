@@ -209,6 +209,7 @@ async def _connect_bare(run: Run) -> Measured:
     times = []
     for _ in range(run.scale.connects):
         async with bare_pair() as (offerer, answerer):
+            await used(offerer, answerer)  # until both are there
             began = time.perf_counter()
             await meet(offerer, answerer)
             await offerer.call("opened", timeout=MOMENT)
