@@ -27,13 +27,13 @@ kept.own = await kept.hub.shareDatabase(kept.local, { name: arg.name, ...arg.opt
 """
 
 
-async def _found(hub: peerpouch.Hub, name: str) -> peerpouch.SharedDatabase:
+async def found(hub: peerpouch.Hub, name: str) -> peerpouch.SharedDatabase:
     async def listed() -> peerpouch.SharedDatabase | None:
         shares = await hub.get_shared_databases()
         return next((share for share in shares if share.name == name), None)
 
-    found: peerpouch.SharedDatabase = await until(listed)
-    return found
+    share: peerpouch.SharedDatabase = await until(listed)
+    return share
 
 
 @pytest.mark.parametrize("adapter", [None, "memory"])
@@ -43,14 +43,14 @@ async def test_python_reads_writes_and_queries(
     page = await open_tab()
     await page.run(SHARE, {"hub": hub_url, "name": "Tab", "adapter": adapter, "options": {"info": {"of": "a page"}}})
     await page.run("await kept.local.bulkDocs(Array.from({ length: 20 }, (_, n) => ({ _id: `n${n}`, n })))")
-    share = await _found(hub, "Tab")
+    share = await found(hub, "Tab")
     assert share.info == {"of": "a page"}
     assert share.fingerprint == await page.run("return kept.own.fingerprint")
     async with share.open() as remote:
         assert (await remote.get("n7"))["n"] == 7
         assert len([row async for row in remote.all_docs()]) == 20
-        found = await remote.find({"n": {"$gt": 17}})
-        assert sorted(doc["_id"] for doc in found["docs"]) == ["n18", "n19"]
+        queried = await remote.find({"n": {"$gt": 17}})
+        assert sorted(doc["_id"] for doc in queried["docs"]) == ["n18", "n19"]
         written = await remote.put({"_id": "from-python"})
         await remote.put_attachment("from-python", "a.txt", b"some text", "text/plain", rev=written.rev)
         text = "return (await kept.local.getAttachment('from-python', 'a.txt')).text()"
@@ -69,7 +69,7 @@ async def test_five_thousand_documents_with_attachments_replicate_both_ways_and_
     page = await open_tab()
     await page.run(SHARE, {"hub": hub_url, "name": "Many"})
     await page.run("await fill(kept.local, 'page', 2500, 50); await kept.local.put({ _id: 'both', of: 'page' })")
-    async with peerpouch.open(tmp_path / "many.db") as many, (await _found(hub, "Many")).open() as remote:
+    async with peerpouch.open(tmp_path / "many.db") as many, (await found(hub, "Many")).open() as remote:
         await many.bulk_docs(documents("python", 2500, 50))
         await many.bulk_docs([{"_id": "both", "of": "python"}])
         await peerpouch.sync(many, remote)
@@ -83,7 +83,7 @@ async def test_five_thousand_documents_with_attachments_replicate_both_ways_and_
         live = peerpouch.sync(many, remote, live=True)
         try:
             await page.run("await kept.local.put({ _id: 'late-page' })")
-            await until(lambda: _has(many, "late-page"))
+            await until(lambda: has(many, "late-page"))
             await many.bulk_docs([{"_id": "late-python"}])
             await page.run("await until(() => kept.local.get('late-python').catch(() => null))")
         finally:
@@ -91,7 +91,7 @@ async def test_five_thousand_documents_with_attachments_replicate_both_ways_and_
     assert page.said == []
 
 
-async def _has(database: peerpouch.Database, doc_id: str) -> bool:
+async def has(database: peerpouch.Database, doc_id: str) -> bool:
     try:
         await database.get(doc_id)
     except peerpouch.errors.NotFound:
@@ -110,7 +110,7 @@ async def test_both_ends_compress_what_they_replicate(
     async with (
         peerpouch.open(tmp_path / "packed.db") as packed,
         peerpouch.Hub(hub_url, identity=identity, contacts=contacts, ice_servers=[], compression="on") as there,
-        (await _found(there, "Packed")).open() as remote,
+        (await found(there, "Packed")).open() as remote,
     ):
         await packed.bulk_docs(documents("python", 500, 5))
         await remote.info()
@@ -152,18 +152,18 @@ async def test_replication_goes_on_after_the_tab_was_reloaded(
     page = await open_tab()
     sharing = {"hub": hub_url, "name": "Reloaded"}
     await page.run(SHARE, sharing)
-    share = await _found(hub, "Reloaded")
+    share = await found(hub, "Reloaded")
     async with peerpouch.open(tmp_path / "notes.db") as notes, share.open() as remote:
         live = peerpouch.sync(notes, remote, live=True)
         try:
             await page.run("await kept.local.put({ _id: 'before' })")
-            await until(lambda: _has(notes, "before"))
+            await until(lambda: has(notes, "before"))
             await page.load(origin)
             await notes.bulk_docs([{"_id": "meanwhile"}])
             await page.run(SHARE, sharing)
             assert await page.run("return kept.own.id") == share.id
             await page.run("await kept.local.put({ _id: 'after' })")
-            await until(lambda: _has(notes, "after"))
+            await until(lambda: has(notes, "after"))
             await page.run("await until(() => kept.local.get('meanwhile').catch(() => null), 100000)")
         finally:
             await live.cancel()
@@ -172,7 +172,7 @@ async def test_replication_goes_on_after_the_tab_was_reloaded(
 async def test_a_tab_that_is_closed_is_noticed_at_once(hub: peerpouch.Hub, hub_url: str, open_tab: Open) -> None:
     page = await open_tab()
     await page.run(SHARE, {"hub": hub_url, "name": "Closed"})
-    async with (await _found(hub, "Closed")).open() as remote:
+    async with (await found(hub, "Closed")).open() as remote:
         await remote.info()
         (connection,) = hub._pool._connections.values()
         link = connection.live()
@@ -209,18 +209,18 @@ async def test_the_page_decides_who_comes_in_and_what_they_may_do(
         hub_url,
     )
     with pytest.raises(peerpouch.errors.Forbidden, match=r"Come back tomorrow\."):
-        await (await _found(hub, "refusing")).open(info={"hello": 1})
+        await (await found(hub, "refusing")).open(info={"hello": 1})
     events: Any = await page.run("return kept.events")
     assert events == [{"info": {"hello": 1}, "fingerprint": hub.identity.fingerprint}]
 
-    async with (await _found(hub, "readable")).open() as remote:
+    async with (await found(hub, "readable")).open() as remote:
         assert [row["id"] async for row in remote.all_docs()] == ["public", "secret"]
         with pytest.raises(peerpouch.errors.Forbidden):
             await remote.put({"_id": "mine"})
         async with peerpouch.open(tmp_path / "copy.db") as copy:
             assert (await peerpouch.replicate(remote, copy)).docs_written == 2
 
-    async with (await _found(hub, "limited")).open() as remote:
+    async with (await found(hub, "limited")).open() as remote:
         assert [row["id"] async for row in remote.all_docs()] == ["public"]
         with pytest.raises(peerpouch.errors.NotFound):
             await remote.get("secret")
@@ -231,7 +231,7 @@ async def test_the_page_decides_who_comes_in_and_what_they_may_do(
             assert [line.split()[0] for line in await leaves(part)] == ["public"]
 
     with pytest.raises(peerpouch.errors.Forbidden):
-        await (await _found(hub, "invited")).open()
+        await (await found(hub, "invited")).open()
     invite = await page.run("return kept.invite")
     contacts = peerpouch.Contacts(memory=True)
     async with peerpouch.open(invite, identity=hub.identity, contacts=contacts) as invited:
