@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.browser.conftest import Open
 from tests.browser.pages import needs_chromium
+from tests.browser.replicas import LIMIT
 
 pytestmark = [
     needs_chromium,
@@ -102,3 +105,40 @@ async def test_a_closed_tab_is_noticed_at_once(hub_url: str, open_tab: Open) -> 
     error = await guest.run("return (await kept.over)?.reason")
     # Not by its silence, which would take nine seconds.
     assert error is not None and "silent" not in error
+
+
+async def test_a_feed_outlives_the_garbage_collector_and_bodies_thrown_away_unread_do_not(
+    hub_url: str, open_tab: Open
+) -> None:
+    owner, guest = await open_tab(), await open_tab()
+    await owner.run(SHARE, hub_url)
+    await owner.run(
+        """
+        const { rev } = await kept.local.put({ _id: 'large' });
+        await kept.local.putAttachment('large', 'a', rev, new Blob([new Uint8Array(1e6)]), 'application/x-test');
+        """
+    )
+    await guest.run(FOLLOW, hub_url)
+    await guest.run(HAS, "large")
+    collector = await guest.page.context.new_cdp_session(guest.page)
+    waiting = """
+        const [{ pool }] = await PeerPouch.hubs();
+        const [{ link }] = pool.connections.values();
+        kept.link = link;
+        return (await until(() => link.ends.size === 1 && [...link.ends])).map(([stream]) => stream);
+    """
+    feed = await guest.run(waiting)
+    for _ in range(5):
+        await collector.send("HeapProfiler.collectGarbage")
+    assert await guest.run(waiting) == feed
+    await guest.run(
+        """
+        const { shareId } = [...(await PeerPouch.hubs())][0].pool.leases.values().next().value;
+        for (let n = 0; n < 60; n += 1) await kept.link.fetch(`/${shareId}/large/a`);
+        """
+    )
+    async with asyncio.timeout(LIMIT):
+        while await guest.run("return kept.link.ends.size") > 1:
+            await collector.send("HeapProfiler.collectGarbage")
+    assert await guest.run(waiting) == feed
+    assert guest.said == []

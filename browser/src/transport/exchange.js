@@ -181,6 +181,11 @@ class Call extends StreamEnd {
     source?.cancel().catch(() => {});
   }
 
+  /** @override */
+  onForgotten() {
+    if (this.link.ends.get(this.stream) === this) this.abandon(null);
+  }
+
   /**
    * Nobody wants the response, or the rest of it.
    *
@@ -204,62 +209,20 @@ class Call extends StreamEnd {
 }
 
 /**
- * What is done when a response was thrown away unread, which then gives its stream and its bytes back.
- *
- * @type {FinalizationRegistry<Call>}
- */
-const unread = new FinalizationRegistry((call) => {
-  if (call.link.ends.get(call.stream) === call) call.abandon(null);
-});
-
-const READERS = /** @type {const} */ (['arrayBuffer', 'blob', 'bytes', 'clone', 'formData', 'json', 'text']);
-
-/**
- * Let a response give its stream back if it is thrown away unread. Once somebody reads it, the stream is the reader's to
- * end: a browser goes on reading for `json()` when the objects of the response and of its body are garbage.
- *
- * @param {Response} response
- * @param {Call} call
- */
-function watched(response, call) {
-  unread.register(response, call, call);
-  const begin = () => unread.unregister(call);
-  for (const name of READERS) {
-    const read = /** @type {((this: Response) => unknown) | undefined} */ (Reflect.get(response, name));
-    if (!read) continue; // `bytes` is new
-    Object.defineProperty(response, name, {
-      value: () => {
-        begin();
-        return read.call(response);
-      },
-    });
-  }
-  const { body } = response;
-  Object.defineProperty(response, 'body', {
-    get: () => {
-      begin();
-      return body;
-    },
-  });
-  return response;
-}
-
-/**
  * @param {Call} call
  * @param {string} method
  * @param {import('../wire/frames.js').ResponseHead} head
  * @param {boolean} inflate
  */
 function responseOf(call, method, head, inflate) {
-  const { status } = head;
   const headers = new Headers(head.headers.map(([name, value]) => /** @type {[string, string]} */ ([name, value])));
   const body = bodyStream(call, { ahead: AHEAD, cancel: (reason) => call.abandon(reason) });
   // Its end is taken though nobody reads it.
-  if (method === 'HEAD' || NO_BODY.has(status)) return new Response(null, { status, headers });
-  if (!inflate || headers.get('content-encoding') !== 'gzip') return watched(new Response(body, { status, headers }), call);
+  if (method === 'HEAD' || NO_BODY.has(head.status)) return new Response(null, { status: head.status, headers });
+  if (!inflate || headers.get('content-encoding') !== 'gzip') return new Response(body, { status: head.status, headers });
   headers.delete('content-encoding');
   headers.delete('content-length');
-  return watched(new Response(inflated(body), { status, headers }), call);
+  return new Response(inflated(body), { status: head.status, headers });
 }
 
 /** Decompressed, in steps whose output is bounded. @param {ReadableStream<Uint8Array<ArrayBuffer>>} body */

@@ -53,6 +53,9 @@ export class StreamEnd {
     else this.chunks.push(this.tail);
   }
 
+  /** What it received was thrown away unread. */
+  onForgotten() {}
+
   /** The send buffer has room again. */
   onRoom() {
     this.wakeWriter();
@@ -122,6 +125,15 @@ export class StreamEnd {
 }
 
 /**
+ * Tells an end that its stream was thrown away unread: it is to give that and its bytes back. What is watched is the
+ * stream's source, which lives as long as the stream may ask for more; the object that scripts see of a stream may go
+ * earlier, while the browser itself still reads it. Nothing that lives on refers to a source, but while it is asked.
+ *
+ * @type {FinalizationRegistry<StreamEnd>}
+ */
+const forgotten = new FinalizationRegistry((end) => end.onForgotten());
+
+/**
  * A stream of what an end receives.
  *
  * @param {StreamEnd} end
@@ -138,6 +150,7 @@ export function bodyStream(end, { ahead, cancel }) {
     },
     cancel,
   };
+  forgotten.register(source, end);
   return new ReadableStream(source, { highWaterMark: ahead, size: (chunk) => chunk.length });
 }
 

@@ -168,7 +168,7 @@ test('a large body that is thrown away unread gives its stream back', async () =
 });
 
 test('twin: else no more requests can be made', async (t) => {
-  const load = mutant(t, { 'transport/exchange.js': [['unread.register(response, call, call);', '']] });
+  const load = mutant(t, { 'transport/streams.js': [['forgotten.register(source, end);', '']] });
   const { WebRTC: Mutant } = await load('transport/webrtc.js');
   const [left] = await pair({ right: () => new Response(new Uint8Array(1_000_000)), Transport: Mutant });
   let done = false;
