@@ -15,6 +15,8 @@ from peerpouch.errors import PeerPouchError
 from peerpouch.ports import Document, WriteFailure, Written
 from peerpouch.storage import Storage, batches, edits
 from tests.core.test_jsonio import SCALARS
+from tests.storage.test_cost import statements
+from tests.storage.test_store import waiting
 
 MAX_SIZE = 2000
 
@@ -137,3 +139,25 @@ async def test_a_batch_leaves_what_single_writes_leave(tmp_path: Path, new_edits
             doc async for doc in other.all_docs(include_docs=True)
         ]
         assert await one.check() == []
+
+
+async def test_batches_that_wait_together_are_written_as_one_and_know_of_each_other(tmp_path: Path) -> None:
+    docs: list[Document] = [{"_id": f"doc-{n:03d}", "n": n} for n in range(60)]
+    async with await Storage.open(tmp_path / "a.db") as database:
+        parts = [docs[:20], docs[20:40], docs[30:50], docs[50:]]
+
+        async def write() -> None:
+            first, second, third, fourth = await waiting(database, [database.bulk_docs(part) for part in parts])
+            assert all(isinstance(each, Written) for each in [*first, *second, *fourth])
+            assert [type(each) for each in third] == [WriteFailure] * 10 + [Written] * 10
+
+        assert await statements(database, write, like="INSERT INTO docs") > 1
+        assert (await database.info())["doc_count"] == 60
+        again = [{"_id": f"new-{doc['_id']}"} for doc in docs]
+
+        async def write_new() -> None:
+            await waiting(database, [database.bulk_docs(again[at : at + 20]) for at in range(0, 60, 20)])
+
+        # 50, and 8, and twice 1: not 20 for each.
+        assert await statements(database, write_new, like="INSERT INTO docs") == 4
+        assert await database.check() == []

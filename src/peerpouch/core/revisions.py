@@ -129,11 +129,10 @@ def new_revision(
 
 def new_revisions(parents: Sequence[str | None], bodies: Sequence[bytes]) -> list[str]:
     """:func:`new_revision` of many edits that are no deletions and have no attachments."""
-    sha256 = hashlib.sha256
-    return [
-        f"1-{sha256(_FIRST + body).hexdigest()[:32]}" if parent is None else new_revision(parent, False, body)
-        for parent, body in zip(parents, bodies, strict=True)
-    ]
+    if not any(parents):
+        sha256 = hashlib.sha256
+        return ["1-" + sha256(_FIRST + body).hexdigest()[:32] for body in bodies]
+    return [new_revision(parent, False, body) for parent, body in zip(parents, bodies, strict=True)]
 
 
 def _excerpt(value: Any) -> str:
