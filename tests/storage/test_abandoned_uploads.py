@@ -10,6 +10,7 @@ import apsw
 import pytest
 
 from peerpouch.errors import NotFound, StorageError
+from peerpouch.ports import WriteFailure, Written
 from peerpouch.storage import Storage, contents, open_storage
 
 
@@ -53,3 +54,19 @@ async def test_without_the_check_a_document_would_name_bytes_that_are_gone(
         damaged = await db.get_attachment("d", "a")
         with pytest.raises(NotFound):
             await damaged.read()
+
+
+async def test_a_document_whose_content_is_gone_when_it_is_written_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> int:
+        raise StorageError("An upload rested for so long that it was taken for abandoned.")
+
+    async with await open_storage(tmp_path / "a.db") as db:
+        large = {"content_type": "application/octet-stream", "data": bytes(2 << 20)}
+        monkeypatch.setattr(contents, "finish", gone)
+        refused, written = await db.bulk_docs([{"_id": "a", "_attachments": {"x": large}}, {"_id": "b"}])
+        assert isinstance(refused, WriteFailure)
+        assert isinstance(written, Written)
+        assert [row["id"] async for row in db.all_docs()] == ["b"]
+        assert await db.check() == []

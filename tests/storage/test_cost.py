@@ -70,6 +70,14 @@ async def test_a_thousand_documents_of_a_replication_are_written_by_eight_statem
     assert await statements(database, lambda: database.bulk_docs(docs, new_edits=False)) <= 8
 
 
+async def test_an_attachment_is_written_by_three_statements(database: Storage) -> None:
+    docs = records(100)
+    for doc in docs:
+        doc["_attachments"] = {"a": {"data": f"{doc['number']}".encode()}}
+    # A look for the content, it, and its bytes; and what begins and ends a batch, and the rows that refer to it.
+    assert await statements(database, lambda: database.bulk_docs(docs)) <= 3 * 100 + 11
+
+
 async def test_a_thousand_documents_between_others_are_written_by_ten_statements(database: Storage) -> None:
     await database.bulk_docs([{"_id": "record-0000"}, {"_id": "record-1"}, {"_id": "record-000500x"}])
     assert await statements(database, lambda: database.bulk_docs(records(MANY))) <= 10

@@ -33,10 +33,12 @@ def add(connection: apsw.Connection, data: bytes, sha256: bytes) -> int:
     """The number of a content, which is stored unless it is there already."""
     content = find(connection, sha256)
     if content is None:
-        content = begin(connection)
+        connection.execute(
+            "INSERT INTO contents (sha256, length, touched) VALUES (?, ?, ?)", (sha256, len(data), int(time.time()))
+        )
+        content = connection.last_insert_rowid()
         for number, offset in enumerate(range(0, len(data), CHUNK)):
             append(connection, content, number, data[offset : offset + CHUNK])
-        finish(connection, content, sha256, len(data))
     return content
 
 

@@ -1,6 +1,9 @@
-"""Attachments of a document that is being written: what stubs stand for, and the rows that refer to contents."""
+"""Attachments of a document that is being written: what stubs stand for, and the rows that refer to
+contents."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import apsw
 
@@ -54,10 +57,11 @@ def _resolve(
     )  # fmt: skip
 
 
-def link(connection: apsw.Connection, edit: Edit, key: int) -> None:
-    """Store the attachments of a revision that was written, under its document's key."""
+def rows(connection: apsw.Connection, edit: Edit, key: int) -> list[tuple[Any, ...]]:
+    """Store the contents of a revision that is written, under its document's key; gives its rows of ``attachments``."""
     assert edit.attachments is not None and edit.rev is not None
     generation = revisions.generation(edit.rev)
+    found: list[tuple[Any, ...]] = []
     for name, item in edit.attachments.items():
         assert isinstance(item, NewAttachment)
         if item.data is not None:
@@ -65,14 +69,12 @@ def link(connection: apsw.Connection, edit: Edit, key: int) -> None:
         else:
             assert item.content is not None
             content = contents.finish(connection, item.content, item.sha256, item.stored)
-        connection.execute(
-            "INSERT OR REPLACE INTO attachments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                key, edit.rev, name, content, item.content_type, item.digest,
-                generation if item.revpos is None else item.revpos, item.length, item.encoding,
-                None if item.encoding is None else item.stored,
-            ),
-        )  # fmt: skip
+        found.append((
+            key, edit.rev, name, content, item.content_type, item.digest,
+            generation if item.revpos is None else item.revpos, item.length, item.encoding,
+            None if item.encoding is None else item.stored,
+        ))  # fmt: skip
+    return found
 
 
 def drop(connection: apsw.Connection, key: int, rev: str) -> None:

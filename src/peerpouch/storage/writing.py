@@ -38,6 +38,7 @@ def _sized(statement: str, marks: str) -> dict[int, str]:
 
 _WIDTH = 7
 _INSERT = _sized("INSERT INTO docs (seq, id, key, rev, flags, body, ancestry) VALUES $ROWS", "(?,?,?,?,?,?,?)")
+_LINK = _sized("INSERT OR REPLACE INTO attachments VALUES $ROWS", "(?,?,?,?,?,?,?,?,?,?)")
 _UPDATE = _sized(
     "WITH new (seq, rev, flags, body, ancestry, old) AS (VALUES $ROWS) UPDATE docs SET seq = new.seq, rev = new.rev, "
     "flags = new.flags, body = new.body, ancestry = new.ancestry FROM new WHERE docs.seq = new.old",
@@ -128,6 +129,7 @@ class _BatchWriter:
         self.spans: dict[int, int] = {}
         self.inserts: list[tuple[Any, ...]] = []
         self.updates: list[tuple[Any, ...]] = []
+        self.links: list[tuple[Any, ...]] = []
         self.demoted: list[tuple[int, int]] = []
         self.dropped: list[tuple[int, str]] = []
 
@@ -218,7 +220,7 @@ class _BatchWriter:
 
     # -- one document
 
-    def _insert(self, edit: Edit) -> int:
+    def _insert(self, edit: Edit) -> None:
         self.seq = seq = self.seq + 1
         ancestry = None
         if edit.hashes is not None and len(edit.hashes) > 1:
@@ -228,7 +230,6 @@ class _BatchWriter:
             self.deletions += 1
         else:
             self.docs += 1
-        return seq
 
     def _write(self, edit: Edit, head: Head | None) -> str:
         if edit.attachments is not None or (edit.parent is None and head is not None):
@@ -243,16 +244,15 @@ class _BatchWriter:
         assert edit.rev is not None
         if self.guard is not None:
             self.guard(judging.proposal(self.connection, edit, head, extends))
-        if head is None:
-            key = self._insert(edit)
-        else:
-            key = head[2]
-            if self.options.new_edits and not head[4] & BRANCHED:
-                self._extend(edit, head)
-            else:
-                self._branch(edit, head)
         if edit.attachments:
-            linking.link(self.connection, edit, key)
+            # First, since it may fail, and then the document must not be there.
+            self.links += linking.rows(self.connection, edit, self.seq + 1 if head is None else head[2])
+        if head is None:
+            self._insert(edit)
+        elif self.options.new_edits and not head[4] & BRANCHED:
+            self._extend(edit, head)
+        else:
+            self._branch(edit, head)
         return edit.rev
 
     def _judge_parent(self, edit: Edit, head: Head | None) -> None:
@@ -400,6 +400,8 @@ class _BatchWriter:
     # -- to the file
 
     def _flush(self) -> None:
+        # Before anything is dropped, which looks whether others refer to a content.
+        self._portions(_LINK, 10, list(chain.from_iterable(self.links)))
         for flag in (0, LEAF):
             # In the order of the table, so that neighbours are read and written together.
             seqs = sorted(seq for leaf, seq in self.demoted if leaf == flag)
@@ -410,7 +412,7 @@ class _BatchWriter:
         self.updates.sort(key=lambda row: row[-1])
         self._portions(_UPDATE, 6, list(chain.from_iterable(self.updates)))
         self._portions(_INSERT, _WIDTH, list(chain.from_iterable(self.inserts)))
-        self.demoted, self.dropped, self.updates, self.inserts = [], [], [], []
+        self.links, self.demoted, self.dropped, self.updates, self.inserts = [], [], [], [], []
 
     def _portions(self, statements: Mapping[int, str], width: int, values: Sequence[Any]) -> None:
         """Run a statement that takes many rows at once, in few sizes, so that few statements are prepared and kept."""
