@@ -37,7 +37,7 @@ class Direction:
 
 
 POUCHDB, SQLITE = "PouchDB", "bare SQLite"
-SAME_ROWS = "bare SQLite, the same rows"
+SAME_ROWS, REVISIONS = "bare SQLite, the same rows", "bare SQLite with revisions"
 ONE_PROCESS = f"{POUCHDB}, one process"
 SERVE, POUCHDB_SERVER = "peerpouch serve", "pouchdb-server"
 A_HUNDREDTH, MANY = "among a hundredth", "among many"
@@ -54,7 +54,7 @@ def _beside(name: str, what: str, times: float, over: str = POUCHDB, bound: str 
 
 DIRECTIONS = (
     _beside("bulk-write", "bulk write, 1,000 a batch", 5),
-    _beside("bulk-write", "the same, beside bare SQLite with the same durability", 0.4, SQLITE, SAME_ROWS),
+    _beside("bulk-write", "the same, beside bare SQLite with the same durability", 0.4, SQLITE, REVISIONS),
     _beside("single-write", "single writes in sequence, beside one sync each", 1, SQLITE, SAME_ROWS),
     _beside("concurrent-write", "single writes, 64 at once", 5, bound=SQLITE),
     _beside("point-read", "point read", 4, bound=SQLITE),

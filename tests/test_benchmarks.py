@@ -218,12 +218,12 @@ def test_a_direction_is_held_against_the_data() -> None:
 def test_the_table_of_directions_says_what_bounds_them() -> None:
     ours = _result("bulk-write", "peerpouch", 300.0, busy=0.97)
     results = [ours, _result("bulk-write", "PouchDB", 50.0), _result("bulk-write", "bare SQLite", 1000.0)]
-    results.append(_result("bulk-write", "bare SQLite, the same rows", 600.0))
+    results.append(_result("bulk-write", "bare SQLite with revisions", 600.0))
     first, second = rows(results)
     assert first[1:4] == ("at least 5 times PouchDB", "6 times", MET)
     assert second[1:4] == ("at least 0.4 times bare SQLite", "0.3 times", "**not met**")
     assert (
-        second[4] == "bare SQLite, the same rows: 600 docs/s, of which 50% are reached; a processor has 97% of the time"
+        second[4] == "bare SQLite with revisions: 600 docs/s, of which 50% are reached; a processor has 97% of the time"
     )
     assert "1 of 2 are met" in report.markdown(_report(results))
     assert rows([]) == []
