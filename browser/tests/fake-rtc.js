@@ -1,6 +1,9 @@
 /** Peer connections without a network: enough of RTCPeerConnection for what the plugin does with one. */
 
 let lastId = 0;
+
+const afterTurns = (turns, work) => (turns ? setImmediate(() => afterTurns(turns - 1, work)) : work());
+
 const all = new Map();
 
 class FakeChannel {
@@ -126,7 +129,7 @@ export class FakePeerConnection {
     channel.readyState = 'open';
     this.channel.readyState = 'open';
     const tell = () => other.ondatachannel?.({ channel });
-    if (FakePeerConnection.tardy) setTimeout(tell, 20);
+    if (FakePeerConnection.tardy) afterTurns(10, tell); // by turns of the loop: by time, a busy machine might tell too soon
     else tell();
     this.channel.onopen?.();
   }

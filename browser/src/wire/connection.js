@@ -28,7 +28,7 @@ const HEAD_OVERHEAD = 2 * HEADER_SIZE + 4;
 
 /**
  * @typedef {import('./events.js').Event} Event
- * @typedef {{ stream: number, flags: number, payload: Uint8Array, now: number, events: Event[] }} Received
+ * @typedef {{ stream: number, ended: boolean, payload: Uint8Array, now: number, events: Event[] }} Received
  */
 
 /** One end of a channel. */
@@ -265,7 +265,7 @@ export class Connection extends StreamTable {
       if (this.state === 'opening' && kind !== FrameType.HELLO && kind !== FrameType.GO_AWAY) {
         throw new Malformed('The first frame is not HELLO.');
       }
-      HANDLERS[kind]?.call(this, { stream, flags, payload, now, events });
+      HANDLERS[kind]?.call(this, { stream, ended: (flags & END) !== 0, payload, now, events });
       if (/** @type {string} */ (this.state) === 'closed') return;
     }
     for (const found of this.begun) {
@@ -290,7 +290,7 @@ export class Connection extends StreamTable {
   }
 
   /** @param {Received} received */
-  onRequest({ stream, flags, payload, now, events }) {
+  onRequest({ stream, ended, payload, now, events }) {
     if (!this.accept(stream, now)) return;
     let head;
     try {
@@ -301,7 +301,6 @@ export class Connection extends StreamTable {
       this.refuse(stream, error.code, error.reason, now);
       return;
     }
-    const ended = Boolean(flags & END);
     const found = new Stream(stream, {
       openedHere: false,
       maySend: this.peer?.streamCredit ?? 0,
@@ -314,12 +313,9 @@ export class Connection extends StreamTable {
   }
 
   /** @param {Received} received */
-  onResponse({ stream, flags, payload, now, events }) {
+  onResponse({ stream, ended, payload, now, events }) {
     const found = this.streams.get(stream);
-    if (!found) {
-      this.requireKnown(stream);
-      return;
-    }
+    if (!found) return this.requireKnown(stream);
     let head;
     try {
       if (!found.openedHere || found.headWaits) {
@@ -332,7 +328,6 @@ export class Connection extends StreamTable {
       this.breach(found, error.code, error.reason, now, events);
       return;
     }
-    const ended = Boolean(flags & END);
     if (!found.receiveStep(ended ? 'head-end' : 'head')) {
       this.breach(found, Code.PROTOCOL, 'A second response came.', now, events);
       return;
@@ -342,7 +337,7 @@ export class Connection extends StreamTable {
   }
 
   /** @param {Received} received */
-  onData({ stream, flags, payload, now, events }) {
+  onData({ stream, ended, payload, now, events }) {
     const size = payload.length;
     if (!this.credit.take(size)) {
       throw new Malformed("More data came than the connection's credit allows.", Code.FLOW);
@@ -353,7 +348,6 @@ export class Connection extends StreamTable {
       this.credit.giveBack(size);
       return;
     }
-    const ended = Boolean(flags & END);
     if (size > found.mayReceive) {
       this.credit.giveBack(size);
       this.breach(found, Code.FLOW, "More data came than the stream's credit allows.", now, events);
@@ -396,10 +390,7 @@ export class Connection extends StreamTable {
     const { code, reason } = frames.decodeReset(payload);
     this.countReset(now);
     const found = this.streams.get(stream);
-    if (!found) {
-      this.requireKnown(stream);
-      return;
-    }
+    if (!found) return this.requireKnown(stream);
     if (found.openedHere && found.receiving === 'done' && code === Code.NONE) {
       found.dropUnsent();
       this.finish(found);
