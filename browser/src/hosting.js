@@ -51,15 +51,8 @@ export class Host {
    * @param {ShareOptions} [options]
    * @returns {Promise<OwnShare>} Rejects with `bad_request` or `hub_unreachable`.
    */
-  async share(database, { name = database.name, info = null, access, peers, onRemote } = {}) {
-    const door = await Door.make(name, {
-      access,
-      peers,
-      onRemote,
-      invitations: new Invitations(database, this.meeting.clock),
-      contacts: this.meeting.contacts,
-      parse: Access.parse,
-    });
+  async share(database, { name = database.name, info = null, ...rules } = {}) {
+    const door = await this.#door(database, name, rules);
     const uuid = await database.id();
     return this.#turns.take(async () => {
       const id = await this.meeting.client.shareId(uuid);
@@ -76,6 +69,29 @@ export class Host {
       // Those who were let in by other rules ask again, and go on if the new ones let them.
       if (before) this.reception.revoke(id);
       return share;
+    });
+  }
+
+  /** @param {any} database @param {string} name @param {Pick<ShareOptions, 'access' | 'peers' | 'onRemote'>} rules */
+  #door(database, name, { access, peers, onRemote }) {
+    const { clock, contacts } = this.meeting;
+    const invitations = new Invitations(database, clock);
+    return Door.make(name, { access, peers, onRemote, invitations, contacts, parse: Access.parse });
+  }
+
+  /**
+   * Other rules from now on. Who is connected asks again, and who is being decided on is decided on by the new ones.
+   *
+   * @param {OwnShare} share
+   * @param {Pick<ShareOptions, 'access' | 'peers' | 'onRemote'>} rules
+   */
+  async change(share, rules) {
+    const door = await this.#door(share.database, share.name, rules);
+    await this.#turns.take(async () => {
+      const now = this.meeting.own.get(share.id);
+      if (!now) throw new PeerPouchError('share_not_found', 'This database is shared no more.');
+      now.door = share.door = door;
+      this.reception.revoke(share.id, undefined, 'The owner has other rules now; ask again.');
     });
   }
 
@@ -126,10 +142,12 @@ export class Host {
     const who = `${share} ${toText(key)}`;
     const revoked = this.#revoked.get(who);
     // Asked again whenever it matters: there are waits from here until the peer is let in.
-    const serves = () => this.meeting.own.get(share) === own && this.#revoked.get(who) === revoked;
+    const { door } = own;
+    const serves = () =>
+      this.meeting.own.get(share) === own && own.door === door && this.#revoked.get(who) === revoked;
     const decide = async () => {
-      const grant = await own.door.decide(remote, share, told.info, told.token);
-      return own.door.accessOf(grant);
+      const grant = await door.decide(remote, share, told.info, told.token);
+      return door.accessOf(grant);
     };
     const inTime = () => within(this.meeting.clock, DECIDE_WITHIN, decide, signal);
     const access = await this.#openings.enter(toText(key), inTime).catch((error) => {

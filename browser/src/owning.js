@@ -34,6 +34,23 @@ export class OwnShare {
     return this.#door;
   }
 
+  set door(door) {
+    this.#door = door;
+  }
+
+  /**
+   * Other rules from now on, as `shareDatabase` takes them; open connections keep to them at once. Requests under way end,
+   * after which a live replication goes on under the new rules: from the beginning, if it may see more now.
+   *
+   * @param {any} [access]
+   * @param {{ peers?: (Uint8Array | string)[], onRemote?: (event: any) => unknown }} [rules]
+   * @returns {Promise<void>} Rejects with `share_not_found` when it is shared no more, and with `bad_request` or
+   *   `invalid_selector` for rules that are none; then the old ones stay.
+   */
+  setAccess(access, { peers, onRemote } = {}) {
+    return this.#host.change(this, { access, peers, onRemote });
+  }
+
   /**
    * What serves the database to one peer.
    *

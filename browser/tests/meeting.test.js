@@ -111,3 +111,37 @@ test('twin: without that bound it has any number', async (t) => {
   const { asked } = await knockWithoutEnd(await scene(t, (await load('meeting.js')).Meeting));
   assert.equal(asked, 3 * MOST_OF_ONE_KEY);
 });
+
+async function changedMeanwhile(here) {
+  const knocking = here.knock();
+  knocking.catch(() => {});
+  await here.until(1);
+  await here.share.setAccess('read-only', { peers: [] });
+  here.say();
+  return knocking;
+}
+
+test('rules are changed at once: who is being decided on by the old ones does not get in', async (t) => {
+  const here = await scene(t);
+  await assert.rejects(changedMeanwhile(here), { error: 'share_not_found' });
+  await assert.rejects(here.knock(), { error: 'forbidden' });
+  await here.share.setAccess('read-only');
+  assert.ok((await here.knock()).sdp);
+  assert.equal(here.asked, 1); // the rules are all new, and nobody is asked any more
+});
+
+test('twin: without looking at the rules again it gets in', async (t) => {
+  const load = mutant(t, { 'hosting.js': [[' && own.door === door', '']] });
+  const { Meeting: Mutant } = await load('meeting.js');
+  assert.ok((await changedMeanwhile(await scene(t, Mutant))).sdp);
+});
+
+test('rules that are none change nothing, and there are none for what is shared no more', async (t) => {
+  const here = await scene(t);
+  await assert.rejects(here.share.setAccess('everything'), { error: 'bad_request' });
+  await assert.rejects(here.share.setAccess('read-only', { peers: 'Ada' }), { error: 'bad_request' });
+  here.say();
+  assert.ok((await here.knock()).sdp);
+  await here.meeting.unshareDatabase(here.share);
+  await assert.rejects(here.share.setAccess('read-only'), { error: 'share_not_found' });
+});

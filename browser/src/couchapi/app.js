@@ -79,7 +79,10 @@ const SPECIAL = {
   _view_cleanup: { POST: forbidden },
 };
 
-const DOCUMENT = { GET: documents.get, PUT: documents.put, DELETE: documents.remove };
+/** @type {Record<string, Record<string, Handler>>} The same with `/queries` behind it. */
+const QUERIES = { _all_docs: { POST: listing.allDocsQueries }, _design_docs: { POST: listing.designDocsQueries } };
+
+const DOCUMENT = { GET: documents.get, PUT: documents.put, DELETE: documents.remove, COPY: documents.copy };
 const ATTACHMENT = { GET: attachments.get, PUT: attachments.put, DELETE: attachments.remove };
 const VIEW = { GET: listing.view, POST: listing.view };
 
@@ -101,6 +104,7 @@ function route(request) {
     return rest.length ? ATTACHMENT : DOCUMENT;
   }
   if (Object.hasOwn(SPECIAL, first)) {
+    if (second === 'queries' && rest.length === 0 && Object.hasOwn(QUERIES, first)) return QUERIES[first];
     // Below an index is what deletes one; below anything else there is nothing.
     return second === undefined || first === '_index' || first === '_compact'
       ? SPECIAL[first]

@@ -3,7 +3,7 @@
 import { checkRev } from '../access/checking.js';
 import { isObject } from '../values.js';
 import { readRelated } from './multipart.js';
-import { refuse } from './requests.js';
+import { decoded, refuse } from './requests.js';
 import { etag, jsonResponse } from './responses.js';
 
 /** @typedef {import('./requests.js').Request} Request */
@@ -135,6 +135,22 @@ export async function put(request) {
 export async function post(request) {
   const doc = await request.object();
   return created(await write(request, { ...doc, _id: doc._id ?? crypto.randomUUID().replaceAll('-', '') }));
+}
+
+/** `COPY /doc` with a Destination header: an id, and the revision that is replaced, if one is. @param {Request} request */
+export async function copy(request) {
+  const destination = request.header('destination');
+  if (destination === null) return refuse('Destination header is mandatory for COPY.');
+  if (/^https?:\/\//i.test(destination)) refuse('Destination URL must be relative.');
+  const [, target, query] = /** @type {RegExpExecArray} */ (/^([^?]*)\??(.*)$/s.exec(destination));
+  const rev = request.params.text('rev');
+  const { database } = request;
+  const doc = await database.get(documentId(request), { rev: rev === undefined ? undefined : checkRev(rev) });
+  const { _rev, ...copied } = withoutHistory(await database.inlined(doc));
+  const replaced = query === '' ? undefined : /^rev=([^&]+)$/.exec(query)?.[1];
+  if (query !== '' && replaced === undefined) refuse('The Destination header takes a rev and nothing else.');
+  const _id = decoded(target);
+  return created(await write(request, { ...copied, _id, ...(replaced && { _rev: checkRev(decoded(replaced)) }) }));
 }
 
 /** @param {Request} request */

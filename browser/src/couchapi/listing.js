@@ -3,6 +3,7 @@
  */
 
 import { lazily } from '../lazy.js';
+import { isObject } from '../values.js';
 import { refuse } from './requests.js';
 import { jsonResponse, streamResponse, told } from './responses.js';
 
@@ -70,30 +71,60 @@ function optionsOf(params) {
   };
 }
 
-/** @param {Request} request */
-export async function allDocs(request) {
-  return list(request, await paramsOf(request), (options) => options);
+/** @param {Record<string, any>} options */
+const ofAll = (options) => options;
+
+/** @param {Record<string, any>} options */
+function ofDesigns(options) {
+  if (options.keys) return options;
+  const [first, last] = options.descending ? ['endkey', 'startkey'] : ['startkey', 'endkey'];
+  // What may follow in an id after "_design/" sorts below the character after the slash.
+  return {
+    ...options,
+    [first]: options[first] > '_design/' ? options[first] : '_design/',
+    [last]: options[last] < '_design0' ? options[last] : '_design/\uffff',
+  };
 }
 
 /** @param {Request} request */
-export async function designDocs(request) {
-  return list(request, await paramsOf(request), (options) => {
-    if (options.keys) return options;
-    const [first, last] = options.descending ? ['endkey', 'startkey'] : ['startkey', 'endkey'];
-    // What may follow in an id after "_design/" sorts below the character after the slash.
-    return {
-      ...options,
-      [first]: options[first] > '_design/' ? options[first] : '_design/',
-      [last]: options[last] < '_design0' ? options[last] : '_design/\uffff',
-    };
-  });
+export const allDocs = async (request) => streamResponse(told(await list(request, await paramsOf(request), ofAll)));
+
+/** @param {Request} request */
+export const designDocs = async (request) => streamResponse(told(await list(request, await paramsOf(request), ofDesigns)));
+
+/** Several listings in one answer. @param {Request} request */
+export const allDocsQueries = (request) => several(request, ofAll);
+
+/** @param {Request} request */
+export const designDocsQueries = (request) => several(request, ofDesigns);
+
+/** @param {Request} request @param {(options: any) => any} narrow */
+async function several(request, narrow) {
+  const { queries } = await request.object();
+  if (!Array.isArray(queries) || !queries.every(isObject)) {
+    return refuse('POST body must include `queries` parameter.');
+  }
+  // What is wrong with one shows before anything is sent.
+  const listings = [];
+  for (const query of queries) listings.push(await list(request, request.params.withBody(query), narrow));
+  return streamResponse(told(joined(listings)));
+}
+
+/** @param {AsyncGenerator<string>[]} listings */
+async function* joined(listings) {
+  yield '{"results":[\n';
+  for (const [n, listing] of listings.entries()) {
+    if (n) yield ',';
+    yield* listing;
+  }
+  yield ']}\n';
 }
 
 /** @param {Request} request @param {Params} params @param {(options: any) => any} narrow */
 async function list(request, params, narrow) {
   const { total, offset, update_seq, pages } = await request.database.listing(narrow(optionsOf(params)));
   const head = JSON.stringify({ total_rows: total, offset, ...(update_seq === undefined ? {} : { update_seq }) });
-  return streamResponse(told(rowsOf(head, params.boolean('attachments') ? inlined(request.database, pages) : pages)));
+  return rowsOf(head, params.boolean('attachments') ? inlined(request.database, pages) : pages);
 }
 
 /** Rows with attachments inline. @param {Request['database']} database @param {AsyncGenerator<any[]>} pages */

@@ -33,7 +33,7 @@ export function refuse(reason, error = 'bad_request') {
 }
 
 /** @param {string} text */
-function decoded(text) {
+export function decoded(text) {
   try {
     return decodeURIComponent(text.replaceAll('+', ' '));
   } catch {

@@ -49,6 +49,55 @@ test('every method of PouchDB works on a share', async () => {
   assert.equal(picked.length, 1);
 });
 
+/** @param {any} app @param {string} method @param {string} url @param {any} [body] @param {any} [headers] */
+async function ask(app, method, url, body, headers = {}) {
+  const { handler } = await app;
+  const text = body === undefined ? null : new Blob([JSON.stringify(body)]).stream();
+  const all = new Headers({ 'content-type': 'application/json', ...headers });
+  const response = await handler({ method, url, headers: all, body: text });
+  return { status: response.status, body: await response.json() };
+}
+
+test('a document is copied with its attachments, onto a new one or a revision', async () => {
+  const db = pouch();
+  const app = createApp(db);
+  await db.put({ _id: 'a b', n: 1, _attachments: { x: text('hello') } });
+  const copy = (/** @type {string} */ to, of = '/a%20b') => ask(app, 'COPY', of, undefined, { destination: to });
+  const { status, body } = await copy('c%2Fd');
+  assert.deepEqual([status, body.id], [201, 'c/d']);
+  const copied = await db.get('c/d', { attachments: true });
+  assert.deepEqual([copied.n, copied._attachments.x.data], [1, btoa('hello')]);
+  assert.equal((await copy('c%2Fd')).status, 409);
+  assert.equal((await copy(`c%2Fd?rev=${body.rev}`)).status, 201);
+  for (const wrong of ['http://elsewhere/x', 'c?new_edits=false', 'c?rev=7', '%zz', '']) {
+    assert.equal((await copy(wrong)).status, 400, wrong);
+  }
+  assert.equal((await ask(app, 'COPY', '/a%20b')).status, 400);
+  assert.equal((await copy('x', '/gone')).status, 404);
+  assert.equal((await copy('_design/x')).status, 403);
+  const reading = createApp(db, { access: 'read-only' });
+  assert.equal((await ask(reading, 'COPY', '/a%20b', undefined, { destination: 'mine' })).status, 403);
+});
+
+test('several listings come in one answer', async () => {
+  const db = pouch();
+  const app = createApp(db);
+  await db.bulkDocs([{ _id: 'a' }, { _id: 'b' }, { _id: 'c' }, { _id: '_design/d' }]);
+  const queries = [{ startkey: 'b' }, { keys: ['a', 'x'] }, { limit: 1, descending: true, include_docs: true }, {}];
+  const { status, body } = await ask(app, 'POST', '/_all_docs/queries', { queries });
+  const ids = body.results.map((/** @type {any} */ { rows }) => rows.map((/** @type {any} */ row) => row.error ?? row.id));
+  assert.equal(status, 200);
+  assert.deepEqual(ids, [['b', 'c'], ['a', 'not_found'], ['c'], ['_design/d', 'a', 'b', 'c']]);
+  assert.equal(body.results[2].rows[0].doc._id, 'c');
+  const designs = await ask(app, 'POST', '/_design_docs/queries', { queries: [{}] });
+  assert.deepEqual(designs.body.results[0].rows.map((/** @type {any} */ row) => row.id), ['_design/d']);
+  assert.deepEqual((await ask(app, 'POST', '/_all_docs/queries', { queries: [] })).body, { results: [] });
+  for (const wrong of [{}, { queries: 7 }, { queries: [7] }, { queries: [{ limit: 'x' }] }]) {
+    assert.equal((await ask(app, 'POST', '/_all_docs/queries', wrong)).status, 400);
+  }
+  assert.equal((await ask(app, 'GET', '/_all_docs/queries')).status, 405);
+});
+
 test('it replicates both ways, with conflicts, deletions and attachments', async () => {
   const db = pouch();
   const local = pouch();
