@@ -177,7 +177,7 @@ class TestContinuous:
                     seen.append(json.loads(line)["id"])
                     assert "ahead" not in json.loads(line)
 
-    @pytest.mark.parametrize("query", ["", "&ahead=0", "&ahead=20"])
+    @pytest.mark.parametrize("query", ["", "&ahead=0", "&ahead=20", "&ahead=of%20time"])
     async def test_nothing_comes_along_that_was_not_asked_for(self, api: Api, query: str) -> None:
         await write(api, "a")
         answer = await api.get(f"/db/_changes?feed=continuous&timeout=1{query}")

@@ -63,7 +63,7 @@ class _Asked:
             "seq_interval": params.integer("seq_interval", least=1),
             **_filter(params),
         }
-        self.ahead = min(params.integer("ahead", 0) or 0, AHEAD)
+        self.ahead = _ahead_bytes(params)
         self.heartbeat = _heartbeat(params)
         timeout = params.integer("timeout")
         self.timeout = None if self.heartbeat else DEFAULT_TIMEOUT if timeout is None else timeout / 1000
@@ -95,6 +95,13 @@ def _since(params: Params) -> str:
 def _unquoted(seq: str) -> str:
     # Clients that take a sequence for JSON send it back with its quotes.
     return seq[1:-1] if len(seq) > 1 and seq[0] == seq[-1] == '"' else seq
+
+
+def _ahead_bytes(params: Params) -> int:
+    try:
+        return min(params.integer("ahead", 0) or 0, AHEAD)
+    except InvalidQuery:  # a filter function's own parameter, which happens to have this name
+        return 0
 
 
 def _heartbeat(params: Params) -> float | None:

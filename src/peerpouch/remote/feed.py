@@ -187,7 +187,7 @@ class Feed:
 
     async def _continuous(self, ends: float | None) -> AsyncGenerator[ChangesPage, None]:
         params = {"feed": "continuous", "since": self.since, "heartbeat": max(1, round(self._beat() * 1000))}
-        if self.ahead is not None:
+        if self.ahead is not None and "ahead" not in self.params:  # which would be a filter function's own
             params["ahead"] = AHEAD
         # What a server compresses it may hold back until there is more of it.
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
