@@ -19,11 +19,13 @@ const DECIDE_WITHIN = 25_000;
 /**
  * @typedef {{
  *   name?: string, info?: any, access?: any, peers?: (Uint8Array | string)[], onRemote?: (event: any) => unknown,
+ *   onSent?: (progress: any) => void,
  * }} ShareOptions `name`: for people, 1 to 200 characters. `info`: any JSON of at most 8 KiB, for everybody who reads the
  *   hub. `access`: `'read-write'` (the default), `'read-only'`, `{ read, write, select, validate }`, or a function that
  *   gives one of them, or null to refuse, for a peer. `peers`: who may come: keys, fingerprints, names of contacts; `[]`
  *   for the invited only. `onRemote`: called for everybody who opens the share, before any connection is made; its
- *   event's `preventDefault(reason)` refuses.
+ *   event's `preventDefault(reason)` refuses. `onSent`: called with `{ peer, id, attachment, sent, length }` while somebody
+ *   reads an attachment: it took so many of its bytes, counted from the attachment's beginning.
  */
 
 /** The owner of everything that a page shares at one meeting place. */
@@ -51,12 +53,12 @@ export class Host {
    * @param {ShareOptions} [options]
    * @returns {Promise<OwnShare>} Rejects with `bad_request` or `hub_unreachable`.
    */
-  async share(database, { name = database.name, info = null, ...rules } = {}) {
+  async share(database, { name = database.name, info = null, onSent, ...rules } = {}) {
     const door = await this.#door(database, name, rules);
     const uuid = await database.id();
     return this.#turns.take(async () => {
       const id = await this.meeting.client.shareId(uuid);
-      const share = new OwnShare({ id, name, info, database, door, host: this });
+      const share = new OwnShare({ id, name, info, database, door, host: this, onSent });
       const before = this.meeting.own.get(id);
       this.meeting.own.set(id, share); // served before it is published: whoever finds it can open it
       try {

@@ -10,14 +10,17 @@ import { Invite } from './trust/invites.js';
 /** A database that this page shares. */
 export class OwnShare {
   #host;
+  #onSent;
   #door;
 
   /**
    * @param {{
    *   id: string, name: string, info: any, database: any, door: import('./hub/door.js').Door, host: Host,
+   *   onSent?: (progress: any) => void,
    * }} parts
    */
-  constructor({ id, name, info, database, door, host }) {
+  constructor({ id, name, info, database, door, host, onSent }) {
+    this.#onSent = onSent;
     this.#host = host;
     this.#door = door;
     this.id = id;
@@ -58,7 +61,14 @@ export class OwnShare {
    * @param {import('./hub/door.js').RemotePeer} peer
    */
   app(access, peer) {
-    return createApp(this.database, { access, peer, name: this.name, clock: this.#host.meeting.clock });
+    const onSent = (/** @type {any} */ progress) => {
+      try {
+        this.#onSent?.({ peer, ...progress });
+      } catch (error) { // of the page; the reader is not to suffer from it
+        console.error('onSent failed:', error);
+      }
+    };
+    return createApp(this.database, { access, peer, name: this.name, clock: this.#host.meeting.clock, onSent });
   }
 
   /**

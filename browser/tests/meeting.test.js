@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
+import { Access } from '../src/access/access.js';
 import { Meeting } from '../src/meeting.js';
 import { WebRTC } from '../src/transport/webrtc.js';
 import { Contacts } from '../src/trust/contacts.js';
@@ -144,4 +145,28 @@ test('rules that are none change nothing, and there are none for what is shared 
   assert.ok((await here.knock()).sdp);
   await here.meeting.unshareDatabase(here.share);
   await assert.rejects(here.share.setAccess('read-only'), { error: 'share_not_found' });
+});
+
+test('an owner sees how much of an attachment each reader has taken, from where it went on', async (t) => {
+  t.mock.method(console, 'error', () => {});
+  const here = await scene(t);
+  const database = pouch();
+  await database.put({ _id: 'd', _attachments: { f: { content_type: 'x/y', data: Buffer.alloc(300_000) } } });
+  const seen = [];
+  const onSent = (progress) => {
+    seen.push(progress);
+    throw new Error('the page\'s own matter');
+  };
+  const share = await here.meeting.shareDatabase(database, { onSent });
+  const peer = { ...here.peer, fingerprint: 'f', contact: null };
+  const { handler } = await share.app(await Access.parse('read-only'), peer);
+  const read = async (headers) => {
+    seen.length = 0;
+    const response = await handler({ method: 'GET', url: '/d/f', headers: new Headers(headers), body: null });
+    return (await response.arrayBuffer()).byteLength;
+  };
+  assert.equal(await read({}), 300_000);
+  assert.deepEqual(seen.at(-1), { peer, id: 'd', attachment: 'f', sent: 300_000, length: 300_000 });
+  assert.equal(await read({ range: 'bytes=100000-199999' }), 100_000);
+  assert.equal(seen.at(-1).sent, 200_000);
 });

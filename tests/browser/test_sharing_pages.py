@@ -96,6 +96,9 @@ async def test_a_file_that_was_dropped_is_received_by_link_in_another_browser_an
     assert await received(receiver.page) == data
     await expect(receiver.page.get_by_text("Received 3.0 MB").first).to_be_visible()
     await expect(sender.page.get_by_text("Opened by").first).to_be_visible()
+    await expect(sender.page.get_by_text("All of it sent to")).to_be_visible()
+    assert await sender.page.eval_on_selector("progress[aria-label^='Sent to']", "bar => bar.value") == 1
+    await looks(sender, "sent-desk")
     await looks(receiver, "received-phone")
 
     # The same link, pasted on a command line.

@@ -98,16 +98,34 @@ class Row {
       this.facts.textContent = `Opened by ${names}.`;
       announce(this.facts.textContent);
     });
+    /** How far each receiver is, by its fingerprint. @type {Map<string, HTMLElement>} */
+    this.receivers = new Map();
+    this.progress = h('ul', { class: 'plainlist', 'aria-label': `Receivers of ${offer.name}` });
     this.notice = noticeBox();
     this.element = h('li', { class: 'card stack' });
+  }
+
+  /** Somebody took more of the file. @param {any} progress */
+  sent({ peer, sent, length }) {
+    const who = peer.contact ?? peer.fingerprint;
+    let receiver = this.receivers.get(peer.fingerprint);
+    if (!receiver) {
+      receiver = h('li', { class: 'small' }, h('progress', { max: 1, 'aria-label': `Sent to ${who}` }), h('p', {}));
+      this.receivers.set(peer.fingerprint, receiver);
+      this.progress.append(receiver);
+    }
+    const [bar, told] = receiver.children;
+    /** @type {HTMLProgressElement} */ (bar).value = length ? sent / length : 1;
+    told.textContent = sent < length ? `${bytes(sent)} of ${bytes(length)} sent to ${who}` : `All of it sent to ${who}`;
   }
 
   /** Let those in who have the link, and nobody else. */
   async share() {
     const { hub } = await meet();
     const { onRemote } = this;
+    const onSent = (/** @type {any} */ progress) => this.sent(progress);
     // The name is for everybody who reads the hub, so it is not the file's.
-    return hub.shareDatabase(this.database, { name: 'A file', access: 'read-only', peers: [], onRemote });
+    return hub.shareDatabase(this.database, { name: 'A file', access: 'read-only', peers: [], onRemote, onSent });
   }
 
   show() {
@@ -118,7 +136,7 @@ class Row {
     this.element.replaceChildren(
       h('div', { class: 'row spread' }, h('h2', { class: 'wrap' }, name),
         h('span', { class: 'row' }, limit, h('span', { class: 'quiet' }, bytes(size)), remove)),
-      linkBox(link, `Link to ${name}`), this.facts, this.notice,
+      linkBox(link, `Link to ${name}`), this.facts, this.progress, this.notice,
       h('details', {}, h('summary', {}, 'Without a browser'),
         h('p', { class: 'small quiet' }, 'This command asks for the link:'),
         h('pre', {}, `peerpouch fetch - ${DOC_ID} ${quoted(name)} -o ${quoted(name)}`)));

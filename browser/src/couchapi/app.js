@@ -131,13 +131,14 @@ const SHARED = new Room();
  * @param {any} db The page's PouchDB.
  * @param {{ access?: import('../access/access.js').Access | string | import('../access/access.js').AccessOptions,
  *   peer?: any,
- *   name?: string, clock?: import('../access/watching.js').Clock, room?: Room }} [options] `peer`: who visits, with its `key`, under
+ *   name?: string, clock?: import('../access/watching.js').Clock, room?: Room,
+ *   onSent?: (progress: import('./requests.js').Sent) => void }} [options] `peer`: who visits, with its `key`, under
  *   which its checkpoints are kept, whatever its session. `name`: what it knows the database by.
  * @returns {Promise<{
  *   handler: (request: import('./requests.js').RequestLike) => Promise<Response>, revoke: (reason?: string) => void,
  * }>} Rejects for a malformed access.
  */
-export async function createApp(db, { access, peer, name = 'share', clock = systemClock, room = SHARED } = {}) {
+export async function createApp(db, { access, peer, name = 'share', clock = systemClock, room = SHARED, onSent } = {}) {
   const visitor = peer?.key instanceof Uint8Array ? `peer\0${toText(peer.key)}` : 'anonymous\0';
   const database = new GatedDatabase(db, await Access.parse(access), { visitor, peer });
   /** @param {import('./requests.js').RequestLike} raw */
@@ -145,7 +146,7 @@ export async function createApp(db, { access, peer, name = 'share', clock = syst
     /** @type {Request | null} */
     let request = null;
     try {
-      request = new Request(raw, database, { clock, name, room, visitor });
+      request = new Request(raw, database, { clock, name, room, visitor, onSent });
       const response = await respond(request);
       if (raw.method.toUpperCase() !== 'HEAD' || response.body === null) return response;
       await response.body.cancel();

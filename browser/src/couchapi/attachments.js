@@ -56,13 +56,22 @@ export async function get(request) {
   const [start, end] = span ?? [0, length];
   headers['content-length'] = String(end - start);
   if (span) headers['content-range'] = `bytes ${start}-${end - 1}/${length}`;
-  const body = request.method === 'HEAD' ? null : checked(blob.slice(start, end), () => database.require('read'));
+  /** @param {number} sent */
+  const tell = (sent) =>
+    request.context.onSent?.({ id: documentId(request), attachment: values.attachment, sent: start + sent, length });
+  const check = () => database.require('read');
+  const body = request.method === 'HEAD' ? null : checked(blob.slice(start, end), check, tell);
   return new Response(body, { status: span ? 206 : 200, headers });
 }
 
-/** Content, which breaks off when the visit ends. @param {Blob} blob @param {() => void} check */
-function checked(blob, check) {
+/**
+ * Content, which breaks off when the visit ends.
+ *
+ * @param {Blob} blob @param {() => void} check @param {(sent: number) => void} tell
+ */
+function checked(blob, check, tell) {
   const reader = blob.stream().getReader();
+  let sent = 0;
   return new ReadableStream(
     {
       async pull(controller) {
@@ -70,7 +79,10 @@ function checked(blob, check) {
           check();
           const { done, value } = await reader.read();
           if (done) controller.close();
-          else controller.enqueue(value);
+          else {
+            controller.enqueue(value);
+            tell((sent += value.length));
+          }
         } catch (error) {
           controller.error(error);
           await reader.cancel();

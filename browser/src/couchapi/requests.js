@@ -109,12 +109,15 @@ export class Params {
   }
 }
 
+/** @typedef {{ id: string, attachment: string, sent: number, length: number }} Sent How much of an attachment a reader took. */
+
 export class Request {
   /**
    * @param {RequestLike} raw
    * @param {import('../access/gate.js').GatedDatabase} database
    * @param {{
    *   clock: import('../access/watching.js').Clock, name: string, room: import('./room.js').Room, visitor: string,
+   *   onSent?: (progress: Sent) => void,
    * }} context
    */
   constructor(raw, database, context) {
