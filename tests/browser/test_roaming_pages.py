@@ -108,7 +108,7 @@ async def test_a_page_reads_on_while_a_machine_gets_another_address(tmp_path: Pa
         await both.page.run(_OPEN)
         await both.net.shape(Shape(round_trip=0.02, rate=RATE))
         await both.page.run("kept.reading = kept.db.getAttachment('file', 'file')")
-        await _until(both.page, f"kept.before.received > {SIZE // 5}")
+        await _until(both.page, f"kept.before.received > {SIZE // 20}")
         await move(both.net, mover)
         found = await both.page.run(
             "return { bytes: (await kept.reading).size, same: (await kept.link()) === kept.before }"
@@ -134,7 +134,7 @@ async def test_a_page_serves_on_while_its_machine_gets_another_address(tmp_path:
         await both.page.run("while (!(kept.before = await kept.link())) await new Promise((go) => setTimeout(go, 50))")
         await both.net.shape(Shape(round_trip=0.02, rate=RATE))
         reading = asyncio.create_task(both.peer.call("read_on", timeout=2 * STEP))
-        await _until(both.page, f"kept.before.sent > {SIZE // 5}")
+        await _until(both.page, f"kept.before.sent > {SIZE // 20}")
         await move(both.net, 0)
         assert await reading == {"bytes": SIZE, "same": True}
         assert await both.page.run("return (await kept.link()) === kept.before")
@@ -147,10 +147,12 @@ async def test_twin_without_restart_the_reading_is_lost_and_the_next_one_connect
         await both.page.run(_OPEN)
         await _until(both.page, "!!kept.before.restarting")
         await both.page.run("kept.before.restarting.mend = async () => {}")
-        await both.net.shape(Shape(round_trip=0.02, rate=RATE))
+        # So slowly that it is not at its end before the machine has moved, however busy this one is.
+        await both.net.shape(Shape(round_trip=0.02, rate=RATE / 4))
         await both.page.run("kept.reading = kept.db.getAttachment('file', 'file'); kept.reading.catch(() => {})")
-        await _until(both.page, f"kept.before.received > {SIZE // 5}")
-        await move(both.net, 0)
+        await _until(both.page, f"kept.before.received > {SIZE // 20}")
+        # The sharer's: a browser whose own machine has moved now and then finds the other end again by itself.
+        await move(both.net, 1)
         assert await both.page.fails("await kept.reading") is not None
         assert await both.page.run("return (await kept.db.get('file'))._id") == "file"
         assert await both.page.run("return (await kept.link()) !== kept.before")

@@ -197,7 +197,7 @@ async def test_an_export_is_imported_as_an_equal_database(tmp_path: Path) -> Non
 
 def test_an_import_names_what_was_refused(shell: Shell) -> None:
     (shell.folder / "docs").write_text('{"_id": "a"}\n{"_id": "_b"}\n{"_id": "a"}\n')
-    assert shell("import", "n.db", "docs", code=EXIT_FAILURE).startswith("imported: 1 revisions")
+    assert shell("import", "n.db", "docs", code=EXIT_FAILURE).startswith("imported: 1 revision,")
     assert "refused: _b" in shell.err
     assert "refused: a" in shell.err
     (shell.folder / "docs").write_text('{"_id": "c"}\n{"_id": ')
