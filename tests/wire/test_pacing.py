@@ -94,11 +94,14 @@ def allowed(path: Path, put: Put, now: float, turn: float) -> float:
     """What may stand before a message: 50 milliseconds of the line's rate; while the window opens, two round trips.
 
     A rate that fell shows when the router's queue has overflown and closed the congestion window, which until then
-    drains the queue faster than the line does; and after three windows of measuring.
+    drains the queue faster than the line does; and after three windows of measuring. In one of them there may be a
+    burst of acknowledgements too many.
     """
-    window = max(0.05, 2 * path.line.round_trip) + 2 * turn
-    router = max(ROUTER, LEAST_ROUTER / path.rate(now)) + path.line.round_trip
-    rate = max(path.rate(now), path.rate(now - 3 * window - 2 * router))
+    line, rate = path.line, path.rate(now)
+    window = max(0.05, 2 * line.round_trip) + 2 * turn
+    router = max(ROUTER, LEAST_ROUTER / rate) + line.round_trip
+    fallen = min(line.rate, rate * (1 + line.bunched / 0.05))
+    rate = max(fallen, path.rate(now - 3 * window - 2 * router - 2 * line.bunched))
     delay = max(pacing.DELAY, pacing.OPENING * path.line.round_trip) if put.opening else pacing.DELAY
     return max(rate * delay, 2 * 1024)
 
