@@ -459,7 +459,7 @@ async def test_active_tasks_tell_how_far_an_index_is(tmp_path: Path, monkeypatch
         await client.put("/db")
         await client.post("/db/_bulk_docs", json={"docs": [{"_id": f"{n:04}", "n": n} for n in range(10_500)]})
         await client.post("/db/_index", json={"index": {"fields": ["n"]}, "ddoc": "by-n"})
-        told: list[dict[str, object]] = []
+        told: list[dict[str, Any]] = []
         original = Storage.update_index
 
         async def update_index(self: Storage, *arguments: Any, **options: Any) -> bool:
@@ -471,10 +471,12 @@ async def test_active_tasks_tell_how_far_an_index_is(tmp_path: Path, monkeypatch
         assert [(task["type"], task["database"], task["design_document"]) for task in told] == [
             ("indexer", "db", "_design/by-n")
         ] * 2
-        assert [(task["changes_done"], task["total_changes"], task["progress"]) for task in told] == [
-            (8000, 10_501, 76),
-            (10_000, 10_501, 95),
-        ]
+        # While rows are written, the next documents are mapped: how far that is when the question comes is chance.
+        first, second = (task["changes_done"] for task in told)
+        assert 8000 <= first <= second == 10_000
+        assert all(
+            (task["total_changes"], task["progress"]) == (10_501, 100 * task["changes_done"] // 10_501) for task in told
+        )
         assert (await client.get("/_active_tasks")).json() == []
 
 
