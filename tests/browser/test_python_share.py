@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,42 @@ async def test_a_page_without_a_network_to_its_hub_goes_on_with_its_peers(
         async with peerpouch.open(tmp_path / "other.db") as other:
             await hub.share_database(other, name="Later")
             await page.run("await until(() => kept.listed.includes('Later'), 100000)")
+
+
+async def test_a_page_that_was_frozen_for_longer_than_peers_wait_goes_on_by_itself_when_it_is_thawed(
+    hub: peerpouch.Hub, hub_url: str, open_tab: Open, tmp_path: Path
+) -> None:
+    async with peerpouch.open(tmp_path / "notes.db") as notes:
+        await hub.share_database(notes, name="Frozen")
+        page = await open_tab()
+        await page.run(
+            """
+            kept.hub = await join(arg);
+            kept.local = new PouchDB('thawed');
+            const share = await watch(kept.hub, 'Frozen');
+            kept.db = new PouchDB(share.dbname, { timeout: 10000 });
+            kept.sync = PouchDB.sync(kept.local, kept.db,
+              { live: true, retry: true, back_off_function: (delay) => Math.min(1000, delay + 200) });
+            await kept.local.put({ _id: 'before' });
+            """,
+            hub_url,
+        )
+        await until(lambda: _has(notes, "before"))
+        (connection,) = hub._pool._connections.values()
+        link = connection.live()
+        assert link is not None
+        lifecycle = await page.page.context.new_cdp_session(page.page)
+        await lifecycle.send("Page.setWebLifecycleState", {"state": "frozen"})
+        # A frozen page has no timers. Chromium still hands it the messages of its channel, so that it answers pings;
+        # where it does not, it is given up after nine seconds. Either way it goes on by itself.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(link.wait_closed(), 12)
+        await notes.put({"_id": "meanwhile"})
+        await lifecycle.send("Page.setWebLifecycleState", {"state": "active"})
+        await page.run("await until(() => kept.local.get('meanwhile').catch(() => null), 100000)")
+        await page.run("await kept.local.put({ _id: 'after' })")
+        await until(lambda: _has(notes, "after"))
+        assert await page.run("return leaves(kept.local)") == await leaves(notes)
 
 
 async def test_a_refusal_a_read_only_and_a_limited_share_say_what_they_are(
