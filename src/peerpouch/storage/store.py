@@ -78,9 +78,7 @@ class Storage(StoredIndexes):
         self._seen_seq = 0
         self._uuid = ""
         self._incarnation = ""
-        self._watch: FileWatch | None = None
-        if location.path is not None:
-            self._watch = FileWatch(location.path, self._look)
+        self._watch = None if location.path is None else FileWatch(location.path, self._look)
 
     @classmethod
     async def open(
