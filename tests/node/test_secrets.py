@@ -23,6 +23,7 @@ import pytest
 import peerpouch
 from peerpouch.errors import Forbidden, PeerPouchError
 from peerpouch.identity.invites import Invite
+from peerpouch.jobs import requests as jobs
 from peerpouch.node.settings import Settings
 from tests.cli.support import line, run, running
 from tests.node.evidence import Evidence, everything_logged, spellings
@@ -300,6 +301,17 @@ async def test_no_secret_shows_in_logs_errors_reprs_arguments_and_the_hub(
 
     await plant(evidence, planted, folder)
     assert {channel for channel, _ in evidence.find(planted.all)} == {"logs", "errors", "reprs", "arguments", "hub"}
+
+
+def test_a_replication_that_is_wanted_shows_no_password() -> None:
+    source = {"url": "http://ann:firstsecret@host/db", "headers": {"authorization": "Bearer secondsecret"}}
+    target = {"url": "http://host/db", "auth": {"basic": {"username": "ann", "password": "thirdsecret"}}}
+    wanted = jobs.parse({"source": source, "target": target})
+    held = str([(each.address, each.headers) for each in (wanted.source, wanted.target)])
+    assert "firstsecret" in held and "secondsecret" in held
+    shown = repr(wanted)
+    assert "http://host/db" in shown
+    assert "secret" not in shown and base64.b64encode(b"ann:thirdsecret").decode() not in shown
 
 
 async def _lists(hub: peerpouch.Hub, name: str) -> bool:

@@ -50,6 +50,10 @@ class Endpoint:
         parts = urlsplit(self.address)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/") + "/", "", ""))
 
+    def __repr__(self) -> str:
+        # Addresses and headers have passwords, and a representation may get into a log.
+        return f"<Endpoint {self.shown}>"
+
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
