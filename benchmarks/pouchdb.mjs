@@ -1,15 +1,15 @@
 // PouchDB with LevelDB, doing what a benchmark asks for. One task in one process:
-//   node pouchdb.mjs PATH-OF-A-MODULE-BESIDE-NODE_MODULES '{"task": …, "folder": …, …}'
+//   echo '{"task": …, "folder": …, …}' | node pouchdb.mjs PATH-OF-A-MODULE-BESIDE-NODE_MODULES
 // prints one line of JSON: operations, seconds, and the peak of the process's memory in bytes.
 
 import { randomBytes } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 const PouchDB = createRequire(process.argv[2])('pouchdb');
-const order = JSON.parse(process.argv[3]);
+const order = JSON.parse(readFileSync(0, 'utf8'));
 const BATCH = 1000;
 
 const open = (name) => new PouchDB(join(order.folder, name));

@@ -76,7 +76,8 @@ async def _node(order: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = json.loads(
         await output(
             *(str(NODE), "--max-old-space-size=8192", str(HERE / "pouchdb.mjs")),
-            *(str(NODE_FOLDER / "package.json"), json.dumps(order)),
+            str(NODE_FOLDER / "package.json"),
+            given=json.dumps(order).encode(),  # more than a command line takes
         )
     )
     return result
