@@ -585,6 +585,77 @@ def test_twin_without_the_allowance_every_ping_is_answered(monkeypatch: pytest.M
     assert _ping_flood(_served()) == 500
 
 
+_STREAM, _GONE = 1, 3
+_NOTHINGS = {
+    "a type that is not known": frame(99, 0),
+    "credit of the connection": frame(FrameType.CREDIT, 0, frames.encode_credit(1)),
+    "credit of a stream": frame(FrameType.CREDIT, _STREAM, frames.encode_credit(1)),
+    "credit of a stream that is over": frame(FrameType.CREDIT, _GONE, frames.encode_credit(1)),
+    "no byte of a body": frame(FrameType.DATA, _STREAM),
+    "a byte of a body": frame(FrameType.DATA, _STREAM, b"x"),
+    "some bytes for a stream that is over": frame(FrameType.DATA, _GONE, bytes(1023)),
+    "a pong that nobody waits for": frame(FrameType.PONG, 0, bytes(8)),
+    "a goodbye": frame(FrameType.GO_AWAY, 0, frames.encode_go_away(Code.NONE, 0)),
+}
+
+
+def _receive_nothings(end: End, nothing: bytes, count: int = 20_000, now: float = 1.0) -> None:
+    for _ in range(count):
+        end.connection.receive(nothing, now)
+
+
+def _with_two_streams() -> End:
+    end = _served()
+    end.take(_request(_STREAM, end=False) + _request(_GONE, end=False), 1.0)
+    end.connection.reset(_GONE)
+    end.connection.data_to_send(ROOM)
+    return end
+
+
+@pytest.mark.parametrize("nothing", _NOTHINGS.values(), ids=_NOTHINGS)
+def test_a_flood_of_frames_that_carry_nothing_closes_the_connection(nothing: bytes) -> None:
+    """No credit bounds them: what this end does not keep up with would pile up in the engine without end."""
+    end = _with_two_streams()
+    with pytest.raises(ProtocolError, match="carry nothing"):
+        _receive_nothings(end, nothing)
+    *_, (kind, _, _, payload) = frames.split(end.connection.data_to_send(ROOM))
+    assert kind == FrameType.GO_AWAY and frames.decode_go_away(payload)[0] == Code.EXCESS
+
+
+@pytest.mark.parametrize("nothing", _NOTHINGS.values(), ids=_NOTHINGS)
+def test_twin_without_the_allowance_any_number_of_them_is_taken(
+    nothing: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits.Allowance, "take", lambda self, now: True)
+    end = _with_two_streams()
+    _receive_nothings(end, nothing)
+    assert end.connection.state in (State.OPEN, State.DRAINING)
+
+
+def test_a_few_thousand_of_them_a_second_are_fine() -> None:
+    end = _with_two_streams()
+    for second in range(20):
+        _receive_nothings(end, frame(99, 0), 5000, now=float(second))
+    assert end.connection.state is State.OPEN
+
+
+def test_what_follows_from_requests_and_from_what_is_sent_is_no_flood() -> None:
+    """Requests with their credit, and credit for each message, however many in no time at all."""
+    end = _served(Limits(idle_burst=16, idle_rate=0.0))
+    for stream in range(1, 2001, 2):
+        end.take(_request(stream) + frame(FrameType.CREDIT, stream, frames.encode_credit(1)), 1.0)
+        end.connection.respond(stream, ok(), end=True)
+        assert end.connection.data_to_send(ROOM)
+    end.take(_request(2001), 1.0)
+    end.connection.respond(2001, ok(), end=False)
+    for _ in range(1000):
+        end.connection.send_data(2001, bytes(1024))
+        assert end.connection.data_to_send(ROOM)
+        end.take(frame(FrameType.CREDIT, 2001, frames.encode_credit(1024)), 1.0)
+        end.take(frame(FrameType.CREDIT, 0, frames.encode_credit(1024)), 1.0)
+    assert end.connection.state is State.OPEN
+
+
 def test_no_ping_goes_before_the_other_sides_hello() -> None:
     """Only HELLO and GO_AWAY may (docs/protocol/channel.md, section 3)."""
     pair = Pair(opened=False)

@@ -18,7 +18,7 @@
 import { PeerPouchError } from '../errors.js';
 import * as frames from './frames.js';
 import { Code, END, FrameType, HEADER_SIZE, Malformed, concat, frame } from './frames.js';
-import { LARGEST_CREDIT, LARGEST_MESSAGE, LARGEST_STREAM, limits as limitsOf } from './limits.js';
+import { LARGEST_CREDIT, LARGEST_MESSAGE, LARGEST_STREAM, SMALLEST_BULK, limits as limitsOf } from './limits.js';
 import { Pings } from './pings.js';
 import { CONNECTION_TABLE } from './states.js';
 import { Stream } from './stream.js';
@@ -101,6 +101,7 @@ export class Connection extends StreamTable {
     this.nextStream += 2;
     this.openedHere += 1;
     this.streams.set(stream.id, stream);
+    this.giveIdle(1, 0);
     this.credit.widen(stream, this.limits.responseWindow);
     this.sendHead(stream, FrameType.REQUEST, payload, end, this.credit.returned(stream));
     return stream.id;
@@ -218,6 +219,7 @@ export class Connection extends StreamTable {
   dataToSend(room) {
     const message = this.out.message(room, this.largestMessage, this.state === 'open' || this.state === 'draining');
     for (const stream of this.out.ended.splice(0)) this.sentTheEnd(stream);
+    this.giveIdle(0, message.length);
     return message;
   }
 
@@ -265,7 +267,9 @@ export class Connection extends StreamTable {
       if (this.state === 'opening' && kind !== FrameType.HELLO && kind !== FrameType.GO_AWAY) {
         throw new Malformed('The first frame is not HELLO.');
       }
-      HANDLERS[kind]?.call(this, { stream, ended: (flags & END) !== 0, payload, now, events });
+      const handler = HANDLERS[kind];
+      if (handler) handler.call(this, { stream, ended: (flags & END) !== 0, payload, now, events });
+      else this.countIdle(now);
       if (/** @type {string} */ (this.state) === 'closed') return;
     }
     for (const found of this.begun) {
@@ -308,6 +312,7 @@ export class Connection extends StreamTable {
     });
     found.receiveStep(ended ? 'head-end' : 'head');
     this.streams.set(stream, found);
+    this.giveIdle(1, 0);
     if (!ended) this.begun.push(found);
     events.push({ event: 'RequestReceived', stream, head, ended });
   }
@@ -315,7 +320,11 @@ export class Connection extends StreamTable {
   /** @param {Received} received */
   onResponse({ stream, ended, payload, now, events }) {
     const found = this.streams.get(stream);
-    if (!found) return this.requireKnown(stream);
+    if (!found) {
+      this.requireKnown(stream);
+      this.countIdle(now);
+      return;
+    }
     let head;
     try {
       if (!found.openedHere || found.headWaits) {
@@ -345,9 +354,11 @@ export class Connection extends StreamTable {
     const found = this.streams.get(stream);
     if (!found) {
       this.requireKnown(stream);
+      if (size < SMALLEST_BULK) this.countIdle(now);
       this.credit.giveBack(size);
       return;
     }
+    if (size < this.limits.leastData && !ended) this.countIdle(now);
     if (size > found.mayReceive) {
       this.credit.giveBack(size);
       this.breach(found, Code.FLOW, "More data came than the stream's credit allows.", now, events);
@@ -367,6 +378,7 @@ export class Connection extends StreamTable {
   /** @param {Received} received */
   onCredit({ stream, payload, now, events }) {
     const amount = frames.decodeCredit(payload);
+    this.countIdle(now);
     if (stream === 0) {
       if (this.out.maySend + amount > LARGEST_CREDIT) {
         throw new Malformed("The connection's credit overflows.", Code.FLOW);
@@ -411,16 +423,18 @@ export class Connection extends StreamTable {
     this.requireConnection(stream);
     const roundTrip = this.pings.answered(payload, now);
     if (roundTrip !== null) events.push({ event: 'PongReceived', roundTrip });
+    else this.countIdle(now);
   }
 
   /** @param {Received} received */
-  onGoAway({ stream, payload, events }) {
+  onGoAway({ stream, payload, now, events }) {
     this.requireConnection(stream);
     const { code, lastStream, reason } = frames.decodeGoAway(payload);
     if (code !== Code.NONE) {
       this.close();
       this.move('failed');
     } else {
+      this.countIdle(now);
       this.move('drain-received');
       for (const found of [...this.streams.values()]) {
         if (!found.openedHere || found.id <= lastStream) continue;

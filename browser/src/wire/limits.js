@@ -54,6 +54,14 @@ const DEFAULTS = {
   /** Streams that the peer may reset at once, and per second: each request starts work here (as CVE-2023-44487). */
   resetBurst: 512,
   resetRate: 100,
+  /**
+   * Frames that carry nothing, at once and per second, above those that follow from requests and from what was sent: no
+   * credit bounds them, and what this end does not keep up with would pile up in the browser.
+   */
+  idleBurst: 16_384,
+  idleRate: 5000,
+  /** Bytes of DATA below which a frame that does not end its body counts as carrying nothing. */
+  leastData: 16,
   /** Bytes that a stream may send in one go and still pass as interactive, ahead of bulk. */
   interactiveBurst: 16 * KIB,
   /** Bytes of interactive frames after which one bulk frame goes, so that bulk never starves. */
@@ -104,5 +112,14 @@ export class Allowance {
     if (this.left < 1) return false;
     this.left -= 1;
     return true;
+  }
+
+  /**
+   * Put back as many, up to the burst.
+   *
+   * @param {number} amount
+   */
+  give(amount) {
+    this.left = Math.min(this.burst, this.left + amount);
   }
 }

@@ -8,6 +8,11 @@ import { Scheduler } from './scheduler.js';
  * @typedef {import('./events.js').Event} Event
  */
 
+/** Frames of credit that follow from a request: for its response, for its body, and for the connection. */
+const CREDITS = 3;
+/** Bytes for which a peer may return credit by a frame of its own: less than in a frame of bulk on the slowest path. */
+const RETURNED = 256;
+
 /** The part of a connection that keeps the books of its streams: which are open, and how each comes to its end. */
 export class StreamTable {
   /**
@@ -25,6 +30,7 @@ export class StreamTable {
     /** @type {Map<number, Stream>} Requests of this end that are over, with bytes that are not consumed. */
     this.lingering = new Map();
     this.resets = new Allowance(limits.resetBurst, limits.resetRate);
+    this.idle = new Allowance(limits.idleBurst, limits.idleRate);
     this.out = new Scheduler(limits);
     this.credit = new ReceiveCredit(limits, this.out.control);
   }
@@ -39,7 +45,10 @@ export class StreamTable {
     if (stream % 2 === this.nextStream % 2 || stream <= this.lastAccepted || stream === 0) {
       throw new Malformed(`A request can't open stream ${stream}.`);
     }
-    if (stream >= this.refusedFrom) return false; // GO_AWAY has told that it is not taken
+    if (stream >= this.refusedFrom) { // GO_AWAY has told that it is not taken
+      this.countIdle(now);
+      return false;
+    }
     this.lastAccepted = stream;
     if (this.streams.size - this.openedHere < this.limits.maxStreams) return true;
     this.refuse(stream, Code.REFUSED, 'Too many requests at once.', now);
@@ -78,6 +87,28 @@ export class StreamTable {
   /** @param {number} now */
   countReset(now) {
     if (!this.resets.take(now)) throw new Malformed('Too many streams are opened and reset.', Code.EXCESS);
+  }
+
+  /**
+   * A frame came that carries nothing: credit, a pong that nobody waits for, a type that is not known, a second goodbye,
+   * some bytes of a body, a small frame for a stream that is over.
+   *
+   * @param {number} now
+   */
+  countIdle(now) {
+    if (!this.idle.take(now)) {
+      throw new Malformed('The other side sends too many frames that carry nothing.', Code.EXCESS);
+    }
+  }
+
+  /**
+   * What gives the peer reason for such frames: requests, with the credit behind each; and bytes that this end sent.
+   *
+   * @param {number} requests
+   * @param {number} sent
+   */
+  giveIdle(requests, sent) {
+    this.idle.give(CREDITS * requests + Math.floor(sent / RETURNED));
   }
 
   /**

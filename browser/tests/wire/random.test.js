@@ -6,6 +6,7 @@ import { Connection } from '../../src/wire/connection.js';
 import { FrameType, frame, split } from '../../src/wire/frames.js';
 import { limits } from '../../src/wire/limits.js';
 import { Liveness } from '../../src/wire/liveness.js';
+import { mutant } from '../mutant.js';
 
 /** Numbers that look random, and are the same in each run of a seed (mulberry32). */
 function numbers(seed) {
@@ -194,6 +195,42 @@ test('a flood of pings, and one of requests that are refused, ends the connectio
   assert.equal(flood(ping, 64).state, 'open');
   const request = (number) => frame(FrameType.REQUEST, 2 * number + 1, Uint8Array.from([3, 71, 69, 84, 0, 1, 47, 0, 0]), 1);
   assert.throws(() => flood(request, 600), /opened and reset/);
+});
+
+async function idleFlood(Connection, nothing) {
+  const [one, end] = [true, false].map((offerer) => new Connection({ offerer }));
+  const hellos = [one, end].map((each) => each.dataToSend(0));
+  [one, end].forEach((each, index) => each.receive(hellos[1 - index], 0));
+  const head = Uint8Array.from([3, 71, 69, 84, 0, 1, 47, 0, 0]);
+  for (const stream of [1, 3]) end.receive(frame(FrameType.REQUEST, stream, head), 0);
+  end.reset(3);
+  end.dataToSend(0);
+  for (let number = 0; number < 20_000; number += 1) end.receive(nothing, 0);
+  return end.state;
+}
+
+const one = Uint8Array.from([0, 0, 0, 1]);
+const nothings = {
+  'a type that is not known': frame(99, 0, new Uint8Array(0)),
+  'credit of the connection': frame(FrameType.CREDIT, 0, one),
+  'credit of a stream that is over': frame(FrameType.CREDIT, 3, one),
+  'a byte of a body': frame(FrameType.DATA, 1, new Uint8Array(1)),
+  'no byte of a body': frame(FrameType.DATA, 1, new Uint8Array(0)),
+  'some bytes for a stream that is over': frame(FrameType.DATA, 3, new Uint8Array(1023)),
+  'a pong that nobody waits for': frame(FrameType.PONG, 0, new Uint8Array(8)),
+  'a goodbye': frame(FrameType.GO_AWAY, 0, new Uint8Array(8)),
+};
+
+for (const [name, nothing] of Object.entries(nothings)) {
+  test(`a flood of frames that carry nothing ends the connection: ${name}`, async () => {
+    await assert.rejects(idleFlood(Connection, nothing), /carry nothing/);
+  });
+}
+
+test('twin: without the allowance any number of them is taken', async (t) => {
+  const load = mutant(t, { 'wire/table.js': [['if (!this.idle.take(now))', 'if (false)']] });
+  const { Connection: Lenient } = await load('wire/connection.js');
+  for (const nothing of Object.values(nothings)) assert.notEqual(await idleFlood(Lenient, nothing), 'closed');
 });
 
 test('no ping goes before the HELLO of the other side', () => {

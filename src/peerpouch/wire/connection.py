@@ -45,7 +45,7 @@ from .frames import (
     Setting,
     frame,
 )
-from .limits import LARGEST_CREDIT, LARGEST_MESSAGE, Limits
+from .limits import LARGEST_CREDIT, LARGEST_MESSAGE, SMALLEST_BULK, Limits
 from .pings import Pings
 from .states import CONNECTION_TABLE, Direction, Move, State, Step
 from .stream import Stream
@@ -155,6 +155,7 @@ class Connection(StreamTable):
         self._next_stream += 2
         self._opened_here += 1
         self._streams[stream.id] = stream
+        self._give_idle(1, 0)
         self._credit.widen(stream, self.limits.response_window)
         self._send_head(stream, FrameType.REQUEST, payload, end, behind=self._credit.returned(stream))
         return stream.id
@@ -252,6 +253,7 @@ class Connection(StreamTable):
             for stream in self._out.ended:
                 self._sent_end(stream)
             self._out.ended.clear()
+        self._give_idle(0, len(message))
         return message
 
     def take_roomy(self) -> list[int]:
@@ -290,6 +292,8 @@ class Connection(StreamTable):
             handler = self._handlers.get(kind)
             if handler is not None:
                 handler(stream, flags, payload, now, events)
+            else:
+                self._count_idle(now)
             if self.state is State.CLOSED:
                 return
         for found in self._begun:
@@ -312,6 +316,7 @@ class Connection(StreamTable):
         if stream % 2 == self._next_stream % 2 or stream <= self._last_accepted or stream == 0:
             raise Malformed(f"A request can't open stream {stream}.")
         if stream >= self._refused_from:
+            self._count_idle(now)
             return  # GO_AWAY has told that it is not taken
         self._last_accepted = stream
         if len(self._streams) - self._opened_here >= self.limits.max_streams:
@@ -332,6 +337,7 @@ class Connection(StreamTable):
         )
         found.receive_step(Step.HEAD_END if ended else Step.HEAD)
         self._streams[stream] = found
+        self._give_idle(1, 0)
         if not ended:
             self._begun.append(found)
         events.append(RequestReceived(stream, head, ended))
@@ -340,6 +346,7 @@ class Connection(StreamTable):
         found = self._streams.get(stream)
         if found is None:
             self._require_known(stream)
+            self._count_idle(now)
             return
         try:
             if not found.opened_here or found.head_waits:
@@ -364,9 +371,13 @@ class Connection(StreamTable):
         found = self._streams.get(stream)
         if found is None:
             self._require_known(stream)
+            if size < SMALLEST_BULK:
+                self._count_idle(now)
             self._credit.give_back(size)
             return
         ended = bool(flags & _END)
+        if size < self.limits.least_data and not ended:
+            self._count_idle(now)
         if size > found.may_receive:
             self._credit.give_back(size)
             self._breach(found, Code.FLOW, "More data came than the stream's credit allows.", now, events)
@@ -384,6 +395,7 @@ class Connection(StreamTable):
 
     def _on_credit(self, stream: int, flags: int, payload: bytes, now: float, events: list[Event]) -> None:
         amount = frames.decode_credit(payload)
+        self._count_idle(now)
         if stream == 0:
             if self._out.may_send + amount > LARGEST_CREDIT:
                 raise Malformed("The connection's credit overflows.", Code.FLOW)
@@ -422,6 +434,8 @@ class Connection(StreamTable):
         took = self._pings.answered(payload, now)
         if took is not None:
             events.append(PongReceived(took))
+        else:
+            self._count_idle(now)
 
     def _on_go_away(self, stream: int, flags: int, payload: bytes, now: float, events: list[Event]) -> None:
         self._require_connection(stream)
@@ -430,6 +444,7 @@ class Connection(StreamTable):
             self._close()
             self._move(Move.FAILED)
         else:
+            self._count_idle(now)
             self._move(Move.DRAIN_RECEIVED)
             for found in [s for s in self._streams.values() if s.opened_here and s.id > last]:
                 self._drop(found)

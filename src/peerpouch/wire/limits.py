@@ -71,6 +71,16 @@ class Limits:
     #: request starts work here (as in HTTP/2, CVE-2023-44487).
     reset_burst: int = 512
     reset_rate: float = 100.0
+    #: Frames that carry nothing (:meth:`.table.StreamTable._count_idle` says which) that the peer may send at once, and
+    #: per second, above those that follow from what goes on. No credit bounds them, and engines go on receiving while
+    #: their program works on what came: at 20,000 messages a second a program is as fast as the network, and what it
+    #: does not keep up with piles up in the engine. A quarter of that is far above what honest peers send for nothing,
+    #: and what a slow machine still works off.
+    idle_burst: int = 16_384
+    idle_rate: float = 5000.0
+    #: Bytes of DATA below which a frame that does not end its body counts as carrying nothing, since it costs more
+    #: than it brings.
+    least_data: int = 16
     #: Bytes that a stream may send in one go and still pass as interactive, ahead of bulk.
     interactive_burst: int = 16 * KIB
     #: Bytes of interactive frames after which one bulk frame goes, so that bulk never starves.
@@ -108,3 +118,7 @@ class Allowance:
             return False
         self._left -= 1
         return True
+
+    def give(self, amount: int) -> None:
+        """Put back as many, up to the burst."""
+        self._left = min(self._burst, self._left + amount)

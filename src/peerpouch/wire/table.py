@@ -10,6 +10,11 @@ from .scheduler import Scheduler
 from .states import Direction
 from .stream import Stream
 
+#: Frames of credit that follow from a request: for its response, for its body, and for the connection.
+_CREDITS = 3
+#: Bytes for which a peer may return credit by a frame of its own: less than in a frame of bulk on the slowest path.
+_RETURNED = 256
+
 
 class StreamTable:
     """The part of a connection that keeps the books of its streams."""
@@ -23,6 +28,7 @@ class StreamTable:
         # Requests of this end that are over, with bytes that the application has not consumed.
         self._lingering: dict[int, Stream] = {}
         self._resets = Allowance(limits.reset_burst, limits.reset_rate)
+        self._idle = Allowance(limits.idle_burst, limits.idle_rate)
         self._out = Scheduler(limits)
         self._credit = ReceiveCredit(limits, self._out.control)
 
@@ -46,6 +52,20 @@ class StreamTable:
     def _count_reset(self, now: float) -> None:
         if not self._resets.take(now):
             raise Malformed("Too many streams are opened and reset.", Code.EXCESS)
+
+    def _count_idle(self, now: float) -> None:
+        """A frame came that carries nothing: credit, a pong that nobody waits for, a type that is not known, a second
+        goodbye, some bytes of a body, a small frame for a stream that is over or was never to be.
+
+        Those that an honest peer sends follow from a request, or from bytes that this end sent: see ``_give_idle``.
+        """
+        if not self._idle.take(now):
+            raise Malformed("The other side sends too many frames that carry nothing.", Code.EXCESS)
+
+    def _give_idle(self, requests: int, sent: int) -> None:
+        """What gives the peer reason for such frames: requests, with the credit behind each; and bytes that this end
+        sent, of which it returns the credit."""
+        self._idle.give(_CREDITS * requests + sent // _RETURNED)
 
     def _breach(self, stream: Stream, code: int, reason: str, now: float, events: list[Event]) -> None:
         self._refuse(stream.id, code, reason, now)
