@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerpouch.core import jsonio
+from peerpouch.core import jsonbatch, jsonio
 from peerpouch.errors import InvalidDocument, InvalidJSON
 
 SCALARS = (
@@ -164,3 +165,39 @@ def test_an_integer_that_cpython_does_not_write_is_refused_and_the_largest_that_
         for write in (jsonio.dumps, jsonio.encode, jsonio.canonical, jsonio.check):
             with pytest.raises(InvalidDocument, match="at most 4,300 digits"):
                 write({"n": value})
+
+
+def _held(texts: Callable[[], Sequence[bytes | None]]) -> tuple[int, int]:
+    """Bytes of memory that texts hold, and their length."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        found = texts()
+        return tracemalloc.get_traced_memory()[0] - before, sum(len(text or b"") for text in found)
+    finally:
+        tracemalloc.stop()
+
+
+_SMALL = [{"_id": f"note {number}", "text": "x" * 200} for number in range(200)]
+_WRITERS: dict[str, Callable[[], Sequence[bytes | None]]] = {
+    "encode_many": lambda: jsonbatch.encode_many(_SMALL, canonical=False).texts,
+    "canonical": lambda: jsonbatch.encode_many(_SMALL, canonical=True).canonical,
+    "encode": lambda: [jsonio.encode(value)[0] for value in _SMALL],
+    "dumps_trusted": lambda: [jsonio.dumps_trusted(value) for value in _SMALL],
+}
+
+
+@pytest.mark.parametrize("write", _WRITERS.values(), ids=_WRITERS)
+def test_small_texts_hold_no_more_memory_than_they_need(write: Callable[[], Sequence[bytes | None]]) -> None:
+    held, length = _held(write)
+    assert held < 4 * length
+
+
+@pytest.mark.parametrize("write", _WRITERS.values(), ids=_WRITERS)
+def test_twin_as_orjson_gives_them_they_hold_ten_times_as_much(
+    write: Callable[[], Sequence[bytes | None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails, orjson gives its room back by itself, and ``fitted`` is not needed any more."""
+    monkeypatch.setattr(jsonio, "fitted", lambda data: data)
+    held, length = _held(write)
+    assert held > 10 * length

@@ -42,18 +42,18 @@ class Encoded(NamedTuple):
 
 def encode_many(values: Sequence[dict[str, Any]], *, canonical: bool) -> Encoded:
     """Encode objects, and in the canonical way, too, if that is asked for."""
-    options, refused = jsonio.OPTIONS, False
+    options, fitted, refused = jsonio.OPTIONS, jsonio.fitted, False
     texts: list[bytes | None] = []
     for value in values:
         try:
-            texts.append(orjson.dumps(value, option=options))
+            texts.append(fitted(orjson.dumps(value, option=options)))
         except TypeError:
             texts.append(None)
             refused = True
     if refused:
         return _carefully(values, texts, canonical, nulls=True, floats=True)
     options = jsonio.CANONICAL_OPTIONS
-    searched = [orjson.dumps(value, option=options) for value in values] if canonical else texts
+    searched = [fitted(orjson.dumps(value, option=options)) for value in values] if canonical else texts
     if sum(map(len, searched)) > _TOGETHER:  # type: ignore[arg-type]
         return _carefully(values, texts, canonical, nulls=True, floats=True)
     joined = b",".join(searched)  # type: ignore[arg-type]
@@ -79,5 +79,5 @@ def _carefully(
             elif floats:
                 listed.append(jsonio.canonical(value, checked=True))
             else:
-                listed.append(orjson.dumps(value, option=jsonio.CANONICAL_OPTIONS))
+                listed.append(jsonio.fitted(orjson.dumps(value, option=jsonio.CANONICAL_OPTIONS)))
     return Encoded(texts, listed, True)
