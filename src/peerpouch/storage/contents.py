@@ -48,7 +48,7 @@ def begin(connection: apsw.Connection) -> int:
     return connection.last_insert_rowid()
 
 
-def append(connection: apsw.Connection, content: int, number: int, data: bytes) -> None:
+def append(connection: apsw.Connection, content: int, number: int, data: bytes | memoryview) -> None:
     """Store the next chunk of an upload; all but the last have the full size."""
     connection.execute("INSERT INTO chunks VALUES (?, ?)", (content << CHUNK_BITS | number, data))
 

@@ -254,27 +254,30 @@ class Engine:
             self._brought = []
 
     def _write_loop(self) -> None:
-        open_ = True
-        while open_:
-            jobs = self._jobs.get()
-            group: list[_Job] = []
-            while jobs is not None:
-                for job in jobs:
-                    if not job.take():
-                        continue
-                    if job.transaction:
-                        group.append(job)
-                    if not job.transaction or len(group) >= _GROUP:
-                        self._run_group(group)
-                        group = []
-                    if not job.transaction:
-                        self._run_alone(job)
-                try:
-                    jobs = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-            open_ = jobs is not None
-            self._run_group(group)
+        # A function of its own, so that a writer that waits holds nothing of what it wrote last.
+        while self._run_waiting(self._jobs.get()):
+            continue
+
+    def _run_waiting(self, jobs: list[_Job] | None) -> bool:
+        """Run these jobs and all that wait behind them; whether there may be others."""
+        group: list[_Job] = []
+        while jobs is not None:
+            for job in jobs:
+                if not job.take():
+                    continue
+                if job.transaction:
+                    group.append(job)
+                if not job.transaction or len(group) >= _GROUP:
+                    self._run_group(group)
+                    group = []
+                if not job.transaction:
+                    self._run_alone(job)
+            try:
+                jobs = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+        self._run_group(group)
+        return jobs is not None
 
     def _run_group(self, group: list[_Job]) -> None:
         if not group:

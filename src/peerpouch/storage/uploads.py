@@ -12,6 +12,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from functools import partial
 from typing import Any
@@ -37,6 +38,10 @@ _STEP_CHUNKS = 16
 _READ_CHUNKS = 8
 """Chunks read at once: 1 MiB, so that the hop to a thread costs little beside them."""
 
+_SMALL, _JOINED = 512, 64 * 1024
+"""Bytes below which parts that come one after another are joined, up to so many: each part that is kept by itself costs
+fifty bytes more than it has, and a sender may send byte by byte."""
+
 
 class _Digests:
     """What is to be known of bytes that pass by."""
@@ -61,6 +66,38 @@ class _Digests:
     def finish(self) -> None:
         if self._gunzip is not None:
             self._gunzip.finish()
+
+
+class _Gathered:
+    """Bytes that come in parts of any size and are taken in others: held once, and copied once."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._parts: deque[bytes | bytearray | memoryview] = deque()
+
+    def add(self, part: bytes) -> None:
+        """Put a part behind the others."""
+        last = self._parts[-1] if self._parts else None
+        if isinstance(last, bytearray) and len(part) < _SMALL and len(last) < _JOINED:
+            last += part
+        else:
+            self._parts.append(bytearray(part) if len(part) < _SMALL else bytes(part))
+        self.size += len(part)
+
+    def take(self, size: int) -> bytes:
+        """The first bytes, so many of them."""
+        taken: list[bytes | bytearray | memoryview] = []
+        missing = size
+        while missing:
+            part = self._parts.popleft()
+            if len(part) > missing:
+                view = memoryview(part)
+                self._parts.appendleft(view[missing:])
+                part = view[:missing]
+            taken.append(part)
+            missing -= len(part)
+        self.size -= size
+        return b"".join(taken)
 
 
 class Intake:
@@ -140,17 +177,17 @@ class Intake:
         if isinstance(data, (bytes, bytearray, memoryview)):
             whole = bytes(data)
             if len(whole) > min(_IN_MEMORY, self._room):
-                return await self._staged_content(where, _pieces(whole), digests, b"")
+                return await self._staged_content(where, _pieces(whole), digests, _Gathered())
             return self._kept_in_memory(whole, digests)
         if not isinstance(data, AsyncIterable):
             raise InvalidDocument(f"{where}: its data must be base64 text, bytes or an asynchronous iterable of bytes.")
         stream = aiter(data)
-        head = bytearray()
+        head = _Gathered()
         async for part in stream:
-            head += part
-            if len(head) > min(_IN_MEMORY, self._room):
-                return await self._staged_content(where, stream, digests, bytes(head))
-        return self._kept_in_memory(bytes(head), digests)
+            head.add(part)
+            if head.size > min(_IN_MEMORY, self._room):
+                return await self._staged_content(where, stream, digests, head)
+        return self._kept_in_memory(head.take(head.size), digests)
 
     def _kept_in_memory(self, data: bytes, digests: _Digests) -> NewAttachment:
         self._room -= len(data)
@@ -159,30 +196,29 @@ class Intake:
         return _taken(digests, data, None)
 
     async def _staged_content(
-        self, where: str, stream: AsyncIterator[bytes], digests: _Digests, head: bytes
+        self, where: str, stream: AsyncIterator[bytes], digests: _Digests, gathered: _Gathered
     ) -> NewAttachment:
         content = await self._engine.write(contents.begin)
         self._staged.append(content)
-        buffer = bytearray(head)
         number = 0
         step = _STEP_CHUNKS * CHUNK
         async for part in stream:
-            buffer += part
-            while len(buffer) >= step:
-                await self._append(content, number, bytes(buffer[:step]), digests)
-                del buffer[:step]
+            gathered.add(part)
+            while gathered.size >= step:
+                await self._append(content, number, gathered.take(step), digests)
                 number += _STEP_CHUNKS
             if digests.stored > MAX_CONTENT - 2 * step:
                 raise TooLarge(f"{where} is larger than {MAX_CONTENT:,} bytes.")
-        if buffer:
-            await self._append(content, number, bytes(buffer), digests)
+        if gathered.size:
+            await self._append(content, number, gathered.take(gathered.size), digests)
         digests.finish()
         return _taken(digests, None, content)
 
     async def _append(self, content: int, number: int, data: bytes, digests: _Digests) -> None:
         def job(connection: apsw.Connection) -> None:
+            view = memoryview(data)
             for n, offset in enumerate(range(0, len(data), CHUNK)):
-                contents.append(connection, content, number + n, data[offset : offset + CHUNK])
+                contents.append(connection, content, number + n, view[offset : offset + CHUNK])
             contents.touch(connection, content)
 
         hashed = asyncio.get_running_loop().run_in_executor(None, digests.update, data)
