@@ -29,10 +29,11 @@ from peerpouch.storage import schema
 
 Durability = Literal["full", "normal"]
 
-# A batch of random ids dirties about as many pages of the index as it has documents: 8 MiB holds two such batches. With
-# twice as much, batches of random ids among 200,000 documents took as long, and reads, too: what is not here is in the
-# operating system's cache, while this is memory of each process for each database that it has open.
-_WRITER_CACHE = "-8192"
+# A batch of random ids dirties about as many pages of the index as it has documents: 6 MiB holds one of 1,000 with half
+# as much again. With 8, batches of random ids among 150,000 documents wrote as many bytes, and read a sixth less: 0.1
+# calls for a document, of a microsecond, since what is not here is in the operating system's cache. With 4, pages are
+# written twice. This is memory of each process for each database that it writes.
+_WRITER_CACHE = "-6144"
 # Readers lean on the operating system's cache; theirs only keeps the upper levels of the trees.
 _READER_CACHE = "-2048"
 # The WAL file is cut back to this after a transaction that made it longer, in bytes.
