@@ -45,6 +45,10 @@ class BenchPeer(Served):
         hub = peerpouch.Hub(self._hub_target, identity=own, ice_servers=[], compression=compression)
         self._hub = await self._stack.enter_async_context(hub)
 
+    async def settled(self) -> None:
+        """Wait until the hub has loaded what it makes connections with."""
+        await self._hub._preparing
+
     async def close(self) -> None:
         await self._stack.aclose()
 

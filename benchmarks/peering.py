@@ -176,7 +176,8 @@ def latencies(times: list[float]) -> Measured:
     return Measured(statistics.median(times), f"p95 {more['p95']:.1f}, p99 {more['p99']:.1f} ms of {len(times)}", more)
 
 
-async def _connections(run: Run, hub: str | None = None) -> Measured:
+async def _connections(run: Run, hub: str | None = None, *, settled: bool = True) -> Measured:
+    """``settled``: the opener has loaded its engine, as the sharer has before it shares, and as the limit has."""
     times = []
     for number in range(run.scale.connects):
         folder = run.folder / str(number)
@@ -184,11 +185,13 @@ async def _connections(run: Run, hub: str | None = None) -> Measured:
         async with pair(Run(folder, run.scale), hub) as (sharer, opener):
             await sharer.call("fill", timeout=MOMENT, count=10)
             await sharer.call("share", timeout=MOMENT)
+            if settled:
+                await opener.call("settled", timeout=MOMENT)
             times.append((await opener.call("open", timeout=MOMENT))["ms"])
     return latencies(times)
 
 
-@connect.subject("a hub that is a file", "fresh processes")
+@connect.subject("a hub that is a file", "fresh processes that are at the hub")
 async def _connect(run: Run) -> Measured:
     return await _connections(run)
 
@@ -202,6 +205,11 @@ async def _connect_by_http(run: Run) -> Measured:
             assert isinstance(hub, RemoteDatabase)
             await hub.create()
         return await _connections(run, server.url + "hub")
+
+
+@connect.subject("a hub that is a file, at once", "the opener has just begun, and still loads its engine")
+async def _connect_at_once(run: Run) -> Measured:
+    return await _connections(run, settled=False)
 
 
 @connect.subject("the engine alone", "fresh processes, signalled by pipes, until the channel opens", "limit")

@@ -50,7 +50,7 @@ PUBLIC = {
     "sync",
 }
 
-HEAVY = ("webrtc", "aiortc", "uvicorn", "starlette", "httpx2", "apsw", "cryptography", "watchfiles", "click", "rich")
+HEAVY = ("webrtc", "aiortc", "uvicorn", "starlette", "httpx2", "apsw", "cryptography", "click", "rich")
 
 
 def modules_after(code: str) -> set[str]:

@@ -40,7 +40,7 @@ TABLE: dict[str, Layer] = {
     "wire": _layer("errors"),
     "identity": _layer("errors ports core", "cryptography platformdirs"),
     "access": _layer("errors ports core"),
-    "storage": _layer("errors ports core", "apsw orjson watchfiles"),
+    "storage": _layer("errors ports core", "apsw orjson"),
     "replication": _layer("errors ports core"),
     "archive": _layer("errors ports core"),
     "query": _layer("errors ports core"),

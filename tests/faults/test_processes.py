@@ -9,10 +9,9 @@ from pathlib import Path
 
 import apsw
 import pytest
-import watchfiles
 
 from peerpouch.errors import DatabaseBusy
-from peerpouch.storage import Storage, watch
+from peerpouch.storage import Storage, inotify, watch
 
 DEADLINE = 60.0
 WRITERS, TIMES = 3, 60
@@ -62,8 +61,7 @@ async def test_another_process_wakes_a_feed(path: Path, way: str, monkeypatch: p
     if way == "notification":
         monkeypatch.setattr(watch, "_POLL", 10 * DEADLINE)
     else:
-        monkeypatch.setattr(watch, "_POLL", 0.02)
-        monkeypatch.setattr(watchfiles, "awatch", _unwatchable)
+        monkeypatch.setattr(inotify, "FolderWatch", _unwatchable)
     async with asyncio.timeout(DEADLINE), await Storage.open(path) as database:
         caught_up = asyncio.Event()
         found: list[str] = []

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
-import watchfiles
+from peerpouch.storage import inotify
 
 # Seconds between looks at the file while a feed waits: the fallback where file notifications don't arrive (network
 # file systems, a container's bind mounts).
 _POLL = 1.0
-# Milliseconds for which notifications are gathered: a commit writes the WAL several times within one.
-_GATHER = 10
-_STEP = 2
-# Seconds after a notification at which to look once more: it tells of the write to the WAL, but the commit shows only
-# after the WAL was synced, by a change of the mapped index that no notification tells of.
-_AGAIN = (0.003, 0.01, 0.025, 0.06, 0.15, 0.4)
+# The same where there are no notifications at all. A look takes some 10 us.
+_POLL_ALONE = 0.025
+# A notification tells of the write to the WAL, but the commit shows only after the WAL was synced, by a change of the
+# mapped index that no notification tells of. So there are more looks after it: the first after so many seconds, each
+# pause twice the one before, until it is the last one. A commit writes the WAL several times; what comes before the
+# first of these looks starts nothing anew.
+_FIRST, _LAST = 0.001, 0.3
 
 
 class Signal:
@@ -71,59 +72,68 @@ class FileWatch:
         self._path = path
         self._look = look
         self._users = 0
-        self._tasks: list[asyncio.Task[None]] = []
-        self._stop = asyncio.Event()
-        self._again: list[asyncio.TimerHandle] = []
+        self._polling: asyncio.Task[None] | None = None
+        self._watching = ExitStack()
+        self._pause = 0.0
+        self._again: asyncio.TimerHandle | None = None
 
     def __enter__(self) -> None:
         self._users += 1
         if self._users == 1:
-            self._stop = asyncio.Event()
-            self._tasks = [
-                asyncio.create_task(self._notified(self._stop)),
-                asyncio.create_task(self._polled(self._stop)),
-            ]
-            self._look_again()  # notifications come only once their thread has begun to watch
+            self._polling = asyncio.create_task(self._poll(self._watch()), name="peerpouch file watch")
+            self._noticed()  # what was written just before
 
     def __exit__(self, *_: object) -> None:
         self._users -= 1
         if self._users == 0:
-            self._stop.set()
+            self._end()
 
     async def aclose(self) -> None:
-        """End the tasks, and wait for their threads."""
-        self._stop.set()
-        for handle in self._again:
-            handle.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        """End it, whoever still waits."""
+        polling = self._polling
+        self._end()
+        if polling is not None:
+            await asyncio.gather(polling, return_exceptions=True)
 
-    async def _notified(self, stop: asyncio.Event) -> None:
-        names = {self._path.name, self._path.name + "-wal"}
-        # A folder that can't be watched (too many watches, a file system without them) leaves the polling.
-        with suppress(OSError, RuntimeError):
-            async for _ in watchfiles.awatch(
-                self._path.parent.resolve(),
-                watch_filter=lambda _, path: Path(path).name in names,
-                debounce=_GATHER,
-                step=_STEP,
-                stop_event=stop,
-                recursive=False,
-                rust_timeout=1000,
-                yield_on_timeout=False,
-            ):
-                self._look()
-                self._look_again()
+    def _end(self) -> None:
+        self._watching.close()
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if self._polling is not None:
+            self._polling.cancel()
+            self._polling = None
+
+    def _watch(self) -> float:
+        """Ask for notifications; gives the seconds between looks without one."""
+        if inotify.available():
+            names = (self._path.name, self._path.name + "-wal")
+            # A folder that can't be watched (too many watches, a file system without them) leaves the polling.
+            with suppress(OSError):
+                watch = inotify.FolderWatch(self._path.parent.resolve(), names, self._noticed)
+                self._watching.enter_context(closing(watch))
+                return _POLL
+        return _POLL_ALONE
+
+    def _noticed(self) -> None:
+        if self._again is not None:
+            if self._pause <= _FIRST:
+                return
+            self._again.cancel()
+        self._look()
+        self._wait(_FIRST)
+
+    def _wait(self, pause: float) -> None:
+        self._pause = pause
+        self._again = asyncio.get_running_loop().call_later(pause, self._look_again)
 
     def _look_again(self) -> None:
-        loop = asyncio.get_running_loop()
-        for handle in self._again:
-            handle.cancel()
-        self._again = [loop.call_later(pause, self._look) for pause in _AGAIN]
+        self._again = None
+        self._look()
+        if self._pause < _LAST:
+            self._wait(2 * self._pause)
 
-    async def _polled(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_POLL):
-                    await stop.wait()
+    async def _poll(self, interval: float) -> None:
+        while True:
+            await asyncio.sleep(interval)
             self._look()
