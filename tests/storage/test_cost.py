@@ -191,3 +191,11 @@ async def test_a_live_change_takes_no_thread_but_the_writers(
         await database.revs_diff({f"{n}": ["1-a"] for n in range(100)})
         assert [result.doc async for result in database.bulk_get([RevisionRequest("none", None)])] == [None]
         assert len(hops) == 2
+
+
+async def test_an_open_database_has_eleven_mebibytes_for_its_pages(database: Storage) -> None:
+    engine = database._engine
+    assert engine._inline is not None
+    connections = [engine._writer, engine._inline, *engine._readers.queue]
+    sizes = [-int(connection.pragma("cache_size")) for connection in connections]  # of KiB, as it is negative
+    assert all(size > 0 for size in sizes) and sum(sizes) == 11 * 1024

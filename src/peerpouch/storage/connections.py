@@ -34,8 +34,11 @@ Durability = Literal["full", "normal"]
 # calls for a document, of a microsecond, since what is not here is in the operating system's cache. With 4, pages are
 # written twice. This is memory of each process for each database that it writes.
 _WRITER_CACHE = "-6144"
-# Readers lean on the operating system's cache; theirs only keeps the upper levels of the trees.
-_READER_CACHE = "-2048"
+# Readers lean on the operating system's cache; theirs only keeps the upper levels of the trees. With twice as much, 500
+# random documents among 100,000 took as many reads, compared or fetched, and in order of their writing a fifth less.
+_READER_CACHE = "-1024"
+# The one that reads single documents on the event loop: half of what 10,000 documents take.
+_POINTS_CACHE = "-2048"
 # The WAL file is cut back to this after a transaction that made it longer, in bytes.
 _WAL_LIMIT = 64 * 1024 * 1024
 # Pages in the WAL before a commit copies them to the main file: 8 MiB, so that two batches of 1,000 share one copy.
@@ -98,8 +101,8 @@ def locate(path: Path | None, *, durability: Durability, busy_timeout: float, vf
     return Location(path, durability, busy_timeout, vfs)
 
 
-def connect(location: Location, *, writer: bool) -> apsw.Connection:
-    """A configured connection; the writer's makes or migrates the schema.
+def connect(location: Location, *, writer: bool, points: bool = False) -> apsw.Connection:
+    """A configured connection; the writer's makes or migrates the schema, one for ``points`` reads single documents.
 
     Raises:
         StorageError: or one of its classes.
@@ -109,6 +112,8 @@ def connect(location: Location, *, writer: bool) -> apsw.Connection:
         try:
             connection.set_busy_handler(_busy_handler(location.busy_timeout))
             _configure(connection, location, writer)
+            if points and location.path is not None:
+                connection.execute(f"PRAGMA cache_size = {_POINTS_CACHE}")
         except BaseException:
             connection.close()
             raise

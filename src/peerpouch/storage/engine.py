@@ -100,7 +100,7 @@ class Engine:
             else:
                 for _ in range(_READERS):
                     self._readers.put(connect(location, writer=False))
-                self._inline = connect(location, writer=False)
+                self._inline = connect(location, writer=False, points=True)
                 self._inline.set_busy_handler(None)
         except BaseException:
             self._close_connections()
