@@ -525,6 +525,66 @@ async def test_a_peer_that_is_there_and_does_not_answer_is_given_up_after_the_re
         await waiting
 
 
+async def _parts(count: int, waits: bool = False) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        yield bytes(1024)
+    if waits:
+        await asyncio.sleep(0.05)
+
+
+class _Reader:
+    """Answers requests: reads so many parts of their bodies, and then nothing any more; or all, and answers."""
+
+    def __init__(self, parts: int | None) -> None:
+        self.parts = parts
+
+    async def __call__(self, request: Request) -> Response:
+        body, read = aiter(request.stream), 0  # type: ignore[arg-type]
+        while self.parts is None or read < self.parts:
+            if await anext(body, None) is None:
+                return Response(201)
+            read += 1
+        await forever()
+        raise AssertionError
+
+
+async def _upload(world: World, monkeypatch: pytest.MonkeyPatch, reader: _Reader, content: Any, limit: float) -> int:
+    alice, bob = world.person(b"a"), world.person(b"b")
+    alice.share("notes")
+    lease = await bob.pool.connect("notes")
+    monkeypatch.setattr(world.network.links[0], "_run", reader)
+    request = Request("PUT", "http://peer/notes/a", content=content, extensions={"timeout": {"read": limit}})
+    return (await lease.exchange.handle_async_request(request)).status_code
+
+
+@pytest.mark.parametrize("parts", [0, 1, 5])
+async def test_a_peer_that_stops_taking_a_body_is_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await _upload(world, monkeypatch, _Reader(parts), _parts(5), 0.01)
+
+
+async def test_a_peer_that_does_not_answer_a_large_body_is_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerpouch.peers.lease.SLOWEST", 1e9)
+    with pytest.raises(DeadlineExceeded):
+        await _upload(world, monkeypatch, _Reader(0), bytes(1_000_000), 0.01)
+
+
+async def test_a_body_whose_maker_takes_its_time_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await _upload(world, monkeypatch, _Reader(None), _parts(5, waits=True), 0.01) == 201
+
+
+async def test_twin_with_one_limit_for_all_of_it_a_slow_maker_is_taken_for_a_slow_peer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerpouch.peers.lease._TimedUpload._wait", lambda self, limit: None)
+    with pytest.raises(DeadlineExceeded):
+        await _upload(world, monkeypatch, _Reader(None), _parts(5, waits=True), 0.01)
+
+
 async def test_a_body_that_stops_coming_is_given_up_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     class Stalled(AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:

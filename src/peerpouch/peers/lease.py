@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
 from peerpouch.errors import DatabaseClosed, DeadlineExceeded
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from peerpouch.peers.pool import Pool
 
 
-SMALL_BODY: Final = 64 * 1024
-"""Bytes of a request's body that are sent in seconds on any path, so that a limit for the response's head is fair."""
+SLOWEST: Final = 16 * 1024
+"""Bytes per second that any path takes: an eighth of 1 Mbit/s. A body that is sent as a whole gives the response's head
+so much more time."""
 
 
 class Lease:
@@ -115,8 +116,8 @@ class LeasedExchange(Exchange):
     """The Exchange of a :class:`Lease`.
 
     A peer that is there and does not answer is given up after the request's ``read`` timeout, as a server would be: for
-    the head of the response (unless the request's body is large or a stream, which may take long to send), and for each
-    step of its body. Without one, as feeds have none, only the end of the connection ends the wait.
+    each step of the request's body that it does not take, for the head of the response, and for each step of its body.
+    Without one, as feeds have none, only the end of the connection ends the wait.
     """
 
     def __init__(self, lease: Lease) -> None:
@@ -125,28 +126,70 @@ class LeasedExchange(Exchange):
     async def handle_async_request(self, request: Request) -> Response:
         limit = request.extensions.get("timeout", {}).get("read")
         is_whole = isinstance(request.stream, ByteStream)
-        is_small = is_whole and int(request.headers.get("content-length", 0)) <= SMALL_BODY
-        response = await self._send(request, limit if is_small else None)
+        response = await self._send(request, limit)
         if is_closed(response):
             self._lease.forget()
             # Nothing was done for such a request, so it can be sent again, unless its body is a stream that is spent.
             if is_whole:
                 await response.aclose()
-                response = await self._send(request, limit if is_small else None)
+                response = await self._send(request, limit)
         if limit is not None and isinstance(response.stream, AsyncByteStream):
             response.stream = _TimedBody(response.stream, limit)
         return response
 
     async def _send(self, request: Request, limit: float | None) -> Response:
         link = await self._lease.reach()  # which has a limit of its own
+        body: _TimedUpload | None = None
+        if limit is None or isinstance(request.stream, ByteStream):
+            size = int(request.headers.get("content-length", 0))
+            allowed = None if limit is None else limit + size / SLOWEST
+        else:
+            allowed = limit
+            request.stream = body = _TimedUpload(request.stream, limit)
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(allowed) as deadline:
+                if body is not None:
+                    body.deadline = deadline
                 return await link.exchange.handle_async_request(request)
         except TimeoutError:
-            raise _too_late(limit) from None
+            raise _too_late(allowed) from None
+        finally:
+            if body is not None:
+                body.deadline = None
 
     async def aclose(self) -> None:
         await self._lease.close()
+
+
+class _TimedUpload(AsyncByteStream):
+    """A request's body, each step of which the peer must take in time. How long its maker takes does not count.
+
+    Attributes:
+        deadline: Ends the wait for the peer, as long as there is one.
+    """
+
+    def __init__(self, stream: object, limit: float) -> None:
+        self._stream = stream
+        self._limit = limit
+        self.deadline: asyncio.Timeout | None = None
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if not isinstance(self._stream, AsyncIterable):
+            raise TypeError("The body of a request over a data channel must be asynchronous.")
+        self._wait(None)
+        async for chunk in self._stream:
+            self._wait(self._limit)
+            yield chunk
+            self._wait(None)
+        self._wait(self._limit)
+
+    def _wait(self, limit: float | None) -> None:
+        if self.deadline is not None and not self.deadline.expired():
+            self.deadline.reschedule(None if limit is None else asyncio.get_running_loop().time() + limit)
+
+    async def aclose(self) -> None:
+        if isinstance(self._stream, AsyncByteStream):
+            await self._stream.aclose()
 
 
 class _TimedBody(AsyncByteStream):
