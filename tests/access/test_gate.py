@@ -15,7 +15,17 @@ from peerpouch.access import limitedqueries
 from peerpouch.access.gate import METHODS, GatedDatabase
 from peerpouch.core.policy import Access, Action
 from peerpouch.errors import DatabaseClosed, Forbidden, NotFound
-from peerpouch.ports import AllDocs, Attachment, Changes, Database, Peer, RevisionRequest, WriteFailure, Written
+from peerpouch.ports import (
+    AllDocs,
+    Attachment,
+    Changes,
+    Database,
+    Peer,
+    PlainRevisions,
+    RevisionRequest,
+    WriteFailure,
+    Written,
+)
 
 PEER = Peer(b"k" * 32, "session")
 READ_WRITE = Access.parse("read-write")
@@ -30,6 +40,7 @@ CALLS: dict[str, Callable[[Database], Any]] = {
     "bulk_docs": lambda db: db.bulk_docs([{"_id": "a"}]),
     "check_write": lambda db: db.check_write("a"),
     "bulk_get": lambda db: db.bulk_get([RevisionRequest("a")]),
+    "read_plain": lambda db: db.read_plain({"a": "1-a"}),
     "revs_diff": lambda db: db.revs_diff({"a": ["1-x"]}),
     "missing_revs": lambda db: db.missing_revs({"a": ["1-x"]}),
     "all_docs": lambda db: db.all_docs(),
@@ -44,6 +55,7 @@ CALLS: dict[str, Callable[[Database], Any]] = {
     "compact": lambda db: db.compact(),
     "close": lambda db: db.close(),
     "destroy": lambda db: db.destroy(),
+    "write_plain": lambda db: db.write_plain(PlainRevisions(["d"], ["1-a"], [""], [b"{}"])),
     "put": lambda db: db.put({"_id": "c"}),
     "post": lambda db: db.post({}),
     "remove": lambda db: db.remove("a", "0-1"),
@@ -80,7 +92,7 @@ def test_every_method_of_the_port_is_classified() -> None:
 
 
 def test_every_method_is_gated_or_made_of_gated_ones() -> None:
-    made_of_others = {"put", "post", "remove", "missing_revs", "put_attachment", "remove_attachment"}
+    made_of_others = {"put", "post", "remove", "missing_revs", "put_attachment", "remove_attachment", "write_plain"}
     for name in public_methods() - made_of_others:
         assert any(name in vars(cls) for cls in GatedDatabase.__mro__[:2]), name
     for name in made_of_others:

@@ -40,6 +40,7 @@ READS: dict[str, Positional] = {
         *(([RevisionRequest(doc_id, rev)],) for rev in revs_of(world, doc_id)),
         ([RevisionRequest("visible"), RevisionRequest(doc_id), RevisionRequest("visible")],),
     ],
+    "read_plain": lambda world, doc_id: [({doc_id: rev},) for rev in revs_of(world, doc_id)],
     "revs_diff": lambda world, doc_id: [({doc_id: revs_of(world, doc_id)},)],
     "missing_revs": lambda world, doc_id: [({doc_id: revs_of(world, doc_id)},)],
     "all_docs": lambda world, doc_id: [()],
@@ -55,6 +56,7 @@ READS: dict[str, Positional] = {
 
 WRITES = {
     "bulk_docs", "put", "post", "remove", "put_attachment", "remove_attachment", "run_update", "check_write",
+    "write_plain",
 }  # fmt: skip
 """Tried in test_writes."""
 

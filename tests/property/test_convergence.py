@@ -31,7 +31,7 @@ STEPS = st.lists(
     max_size=25,
 )
 
-_WATCHED = ("id", "get", "put", "bulk_docs", "revs_diff", "get_attachment")
+_WATCHED = ("id", "get", "put", "bulk_docs", "read_plain", "write_plain", "revs_diff", "get_attachment")
 
 
 class Cut:

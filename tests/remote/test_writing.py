@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from peerpouch.core import jsonbatch
 from peerpouch.core.multipart import MultipartParser, PartBegin, PartData, boundary_of
 from peerpouch.errors import (
     Conflict,
@@ -20,7 +21,7 @@ from peerpouch.errors import (
     ProtocolError,
     Unauthorized,
 )
-from peerpouch.ports import Attachment, Document, WriteFailure, Written
+from peerpouch.ports import Attachment, Document, PlainRevisions, WriteFailure, Written
 from peerpouch.remote import RemoteDatabase, writing
 from tests.couchapi.support import served
 from tests.remote.support import URL, Asked, Reply, database
@@ -50,6 +51,40 @@ def parts_of(asked: Asked) -> list[tuple[dict[str, str], bytes]]:
 async def stream(*chunks: bytes) -> AsyncIterator[bytes]:
     for chunk in chunks:
         yield chunk
+
+
+class TestPlain:
+    async def test_bodies_go_as_they_are_with_id_revision_and_history_before_them(self) -> None:
+        remote, server = database(answer=accept)
+        bodies = [b"{}", '{"n":1.5,"t":"ß"}'.encode()]
+        assert await remote.write_plain(PlainRevisions(['a"', "b"], ["1-x", "3-z"], ["", "y,x"], bodies)) == []
+        (asked,) = server.asked
+        assert asked.json == {
+            "docs": [
+                {"_id": 'a"', "_rev": "1-x", "_revisions": {"start": 1, "ids": ["x"]}},
+                {"_id": "b", "_rev": "3-z", "_revisions": {"start": 3, "ids": ["z", "y", "x"]}, "n": 1.5, "t": "ß"},
+            ],
+            "new_edits": False,
+        }
+
+    @pytest.mark.parametrize("body", [b'{"a":1},{"_id":"other"}', b'{"_id":"other"}', b'{"a":1', b"[]"])
+    async def test_no_body_can_say_more_than_its_own_document(self, body: bytes) -> None:
+        remote, server = database(answer=accept)
+        failures = await remote.write_plain(PlainRevisions(["a", "b"], ["1-x", "1-y"], ["", ""], [body, b'{"n":1}']))
+        sent = {doc["_id"] for asked in server.asked for doc in asked.json["docs"]}
+        assert sent | {failure.id for failure in failures} == {"a", "b"}
+
+    async def test_without_the_check_it_could(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(jsonbatch, "are_stored", lambda bodies: True)
+        remote, server = database(answer=accept)
+        await remote.write_plain(PlainRevisions(["a"], ["1-x"], [""], [b'{"a":1},{"_id":"other"}']))
+        assert [doc["_id"] for doc in server.asked[0].json["docs"]] == ["a", "other"]
+
+    async def test_what_is_refused_is_told_and_the_rest_is_written(self) -> None:
+        row = {"id": "b", "rev": "1-y", "error": "forbidden", "reason": "why"}
+        remote, _ = database([row])
+        (failure,) = await remote.write_plain(PlainRevisions(["a", "b"], ["1-x", "1-y"], ["", ""], [b"{}", b"{}"]))
+        assert (failure.id, failure.rev, type(failure.error)) == ("b", "1-y", Forbidden)
 
 
 class TestBatches:

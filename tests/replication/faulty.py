@@ -64,6 +64,12 @@ class Breaking:
     async def revs_diff(self, revs: Any) -> Any:
         return await self._call(lambda: self._db.revs_diff(revs))
 
+    async def read_plain(self, revs: Any) -> Any:
+        return await self._call(lambda: self._db.read_plain(revs)) if self._db.plain else None
+
+    async def write_plain(self, revisions: Any) -> Any:
+        return await self._call(lambda: self._db.write_plain(revisions))
+
     def bulk_get(self, requests: Any, **options: Any) -> AsyncIterator[RevisionResult]:
         return self._stream(self._db.bulk_get(requests, **options))
 

@@ -17,6 +17,8 @@ from peerpouch.ports import (
     ChangesPage,
     Clock,
     Document,
+    Documents,
+    PlainRevisions,
     RevisionRequest,
     RevisionResult,
     RevsDiff,
@@ -46,6 +48,7 @@ class MemoryDatabase:
         self.news = asyncio.Event()
         self.refuse: Callable[[Document], PeerPouchError | None] = lambda doc: None
         self.before_write: Callable[[], Any] | None = None
+        self.plain = False  # whether it has a way to give revisions unparsed
 
     async def id(self) -> str:
         self.calls.append("id")
@@ -188,6 +191,25 @@ class MemoryDatabase:
                 yield RevisionResult(request.id, request.rev, doc)
             else:
                 yield RevisionResult(request.id, request.rev, None, NotFound())
+
+    async def read_plain(self, revs: Mapping[str, str]) -> PlainRevisions | None:
+        if not self.plain:
+            return None
+        self.calls.append("read_plain")
+        found = PlainRevisions([], [], [], [])
+        for doc_id, rev in revs.items():
+            await asyncio.sleep(0)
+            history, body, stored = self.docs.get(doc_id, {}).get(rev, ([], {}, {}))
+            if history and not stored and not body.get("_deleted"):
+                fields = {key: value for key, value in body.items() if key != "_id"}
+                ancestors = ",".join(each.partition("-")[2] for each in history[1:])
+                row = (doc_id, rev, ancestors, json.dumps(fields).encode())
+                for column, value in zip(found, row, strict=True):
+                    column.append(value)  # type: ignore[attr-defined]
+        return found
+
+    async def write_plain(self, revisions: PlainRevisions) -> list[WriteFailure]:
+        return await Documents.write_plain(self, revisions)  # type: ignore[arg-type]
 
     async def revs_diff(self, revs: Mapping[str, Sequence[str]]) -> dict[str, RevsDiff]:
         self.calls.append("revs_diff")

@@ -52,12 +52,22 @@ async def attempt(source: Any, target: Any, **options: Any) -> PeerPouchError | 
     return None
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "answer lost"])
-@pytest.mark.parametrize("side", ["source", "target"])
-async def test_wherever_the_connection_breaks_the_next_run_completes(side: str, after: bool) -> None:
+@pytest.mark.parametrize(
+    ("side", "after", "plain"),
+    [
+        ("source", False, False),
+        ("source", True, False),
+        ("source", True, True),
+        ("target", False, False),
+        ("target", True, False),
+        ("target", True, True),
+    ],
+)
+async def test_wherever_the_connection_breaks_the_next_run_completes(side: str, after: bool, plain: bool) -> None:
     failed = 0
     for nth in range(1, 10_000):
         source, target = sample(), MemoryDatabase("target")
+        source.plain = plain
         ends: dict[str, Any] = {"source": source, "target": target}
         broken = ends[side] = Breaking(ends[side], nth, after=after, times=8)
         error = await attempt(ends["source"], ends["target"])

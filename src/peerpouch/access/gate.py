@@ -32,8 +32,8 @@ from peerpouch.ports import (
     DatabaseInfo,
     Document,
     Guard,
+    PlainRevisions,
     Principal,
-    Proposal,
     RevisionRequest,
     RevisionResult,
     RevsDiff,
@@ -41,6 +41,7 @@ from peerpouch.ports import (
     WriteFailure,
     WriteResult,
     acting_for,
+    both_guards,
 )
 
 METHODS: Final[Mapping[str, Action]] = {
@@ -52,6 +53,7 @@ METHODS: Final[Mapping[str, Action]] = {
     "bulk_docs": Action.WRITE,
     "check_write": Action.WRITE,
     "bulk_get": Action.READ,
+    "read_plain": Action.READ,
     "revs_diff": Action.DESCRIBE,
     "missing_revs": Action.DESCRIBE,
     "all_docs": Action.READ,
@@ -66,6 +68,7 @@ METHODS: Final[Mapping[str, Action]] = {
     "compact": Action.ADMIN,
     "close": Action.OWN,
     "destroy": Action.ADMIN,
+    "write_plain": Action.WRITE,
     "put": Action.WRITE,
     "post": Action.WRITE,
     "remove": Action.WRITE,
@@ -237,6 +240,13 @@ class GatedDatabase(GatedQueries, Database):
             if end < len(requests):
                 yield RevisionResult(requests[end].id, requests[end].rev, None, NotFound())
             start = end + 1
+
+    async def read_plain(self, revs: Mapping[str, str]) -> PlainRevisions | None:
+        self._require(METHODS["read_plain"])
+        asked = {doc_id: rev for doc_id, rev in revs.items() if not doc_id.startswith(LOCAL_PREFIX)}
+        found = await self._inner.read_plain(asked)
+        self._require(METHODS["read_plain"])
+        return found
 
     async def revs_diff(self, revs: Mapping[str, Sequence[str]]) -> dict[str, RevsDiff]:
         self._require(METHODS["revs_diff"])
@@ -435,7 +445,7 @@ class GatedDatabase(GatedQueries, Database):
 
     async def _write(self, docs: Sequence[Document], new_edits: bool, guard: Guard | None) -> list[WriteResult]:
         with acting_for(self._principal):
-            return await self._inner.bulk_docs(docs, new_edits=new_edits, guard=_both(guard, self._judge))
+            return await self._inner.bulk_docs(docs, new_edits=new_edits, guard=both_guards(guard, self._judge))
 
     async def _put_local(self, doc: Document) -> WriteResult:
         try:
@@ -472,17 +482,6 @@ class GatedDatabase(GatedQueries, Database):
     async def destroy(self) -> None:
         self._require(METHODS["destroy"])
         await self._inner.destroy()
-
-
-def _both(first: Guard | None, second: Guard | None) -> Guard | None:
-    if first is None or second is None:
-        return first or second
-
-    def judge(proposal: Proposal) -> None:
-        first(proposal)
-        second(proposal)
-
-    return judge
 
 
 def _is_plain(doc: object) -> bool:

@@ -18,7 +18,7 @@ Three rules hold for every implementation:
 from __future__ import annotations
 
 from peerpouch.ports.clock import Clock, SystemClock
-from peerpouch.ports.documents import ChangesFilter, Documents, Guard, Proposal, StandingGuard
+from peerpouch.ports.documents import ChangesFilter, Documents, Guard, Proposal, StandingGuard, both_guards
 from peerpouch.ports.peers import ASGIApp, Link, LinkStats, PeerTransport, PendingLink, SignalChannel
 from peerpouch.ports.principals import (
     Anonymous,
@@ -76,6 +76,7 @@ from peerpouch.ports.values import (
     ChangeRev,
     DatabaseInfo,
     Document,
+    PlainRevisions,
     RevisionRequest,
     RevisionResult,
     RevsDiff,
@@ -124,6 +125,7 @@ __all__ = [
     "Peer",
     "PeerTransport",
     "PendingLink",
+    "PlainRevisions",
     "Principal",
     "Proposal",
     "Queries",
@@ -154,5 +156,6 @@ __all__ = [
     "Written",
     "acting_for",
     "acting_principal",
+    "both_guards",
     "user_context",
 ]

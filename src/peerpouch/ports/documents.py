@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from peerpouch.errors import BadRequest, Conflict, NotFound
+from peerpouch.errors import BadRequest, Conflict, InvalidDocument, NotFound
 from peerpouch.ports.streams import AllDocs, Attachment, AttachmentData, Changes
 from peerpouch.ports.values import (
     AttachmentMode,
     DatabaseInfo,
     Document,
+    PlainRevisions,
     RevisionRequest,
     RevisionResult,
     RevsDiff,
@@ -45,6 +47,19 @@ class Proposal:
 Guard = Callable[[Proposal], None]
 """Raises :class:`~peerpouch.errors.Forbidden` or :class:`~peerpouch.errors.Unauthorized` to refuse one document; its
 neighbours in the batch are not affected. It runs in the writer's thread: it must be quick, and must not write."""
+
+
+def both_guards(first: Guard | None, second: Guard | None) -> Guard | None:
+    """One guard after the other."""
+    if first is None or second is None:
+        return first or second
+
+    def judge(proposal: Proposal) -> None:
+        first(proposal)
+        second(proposal)
+
+    return judge
+
 
 StandingGuard = Callable[[Sequence[Document], Document], Guard | None]
 """Makes the guard that judges a batch besides the caller's own, from the database's design documents and its security
@@ -248,6 +263,32 @@ class Documents(ABC):
         """Delete the database with all its documents, and close it."""
 
     # What follows is made of the above. An implementation overrides one where it has a better way.
+
+    async def read_plain(self, revs: Mapping[str, str]) -> PlainRevisions | None:
+        """Those of these revisions (one by each id) that are plain, so that none is parsed on its way to another
+        database; the others, missing ones too, are for ``bulk_get``. ``None``: this database has no way to do it.
+
+        It gives what is stored, in the order of ``revs``: whoever writes it checks it.
+        """
+        return None
+
+    async def write_plain(self, revisions: PlainRevisions) -> list[WriteFailure]:
+        """Do what ``bulk_docs`` does with ``new_edits`` false, and give what was not written.
+
+        What is no JSON, no id or no revision is refused, one by one: these may come from anywhere.
+        """
+        docs: list[Document] = []
+        failures: list[WriteFailure] = []
+        for doc_id, rev, ancestors, body in zip(*revisions, strict=True):
+            try:
+                fields = json.loads(body.decode())
+                start, _, first = rev.partition("-")
+                history = {"start": int(start), "ids": [first, *(ancestors.split(",") if ancestors else [])]}
+                docs.append({**fields, "_id": doc_id, "_rev": rev, "_revisions": history})
+            except (ValueError, TypeError, RecursionError):
+                failures.append(WriteFailure(doc_id, InvalidDocument("A revision is damaged."), rev))
+        written = await self.bulk_docs(docs, new_edits=False) if docs else []
+        return failures + [result for result in written if isinstance(result, WriteFailure)]
 
     async def put(self, doc: Document) -> Written:
         """Write one document that has an ``_id``; raises what ``bulk_docs`` would report."""

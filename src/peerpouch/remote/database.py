@@ -23,6 +23,7 @@ from peerpouch.ports import (
     FindResult,
     Guard,
     MapFunction,
+    PlainRevisions,
     ReduceFunction,
     RevisionRequest,
     RevisionResult,
@@ -30,6 +31,7 @@ from peerpouch.ports import (
     Seq,
     Updated,
     ViewResult,
+    WriteFailure,
     WriteResult,
     Written,
 )
@@ -46,14 +48,8 @@ from peerpouch.remote.values import attachment_params, json_param, received, rev
 _REVS_DIFF_IDS = 5000
 # Ids in one request of `_revs_diff`: about half a megabyte.
 
-_UNKNOWN: Any = {
-    "db_name": "",
-    "doc_count": 0,
-    "doc_del_count": 0,
-    "purge_seq": "0",
-    "sizes": {"file": 0, "active": 0, "external": 0},
-    "instance_start_time": "0",
-}
+_UNKNOWN: Any = {"db_name": "", "doc_count": 0, "doc_del_count": 0, "purge_seq": "0", "instance_start_time": "0"}
+_UNKNOWN["sizes"] = {"file": 0, "active": 0, "external": 0}
 
 
 class RemoteDatabase(Database):
@@ -189,6 +185,10 @@ class RemoteDatabase(Database):
         if guard is not None:
             raise NotSupported("A guard can't be sent to another database: it judges its writes itself.")
         return await writing.bulk_docs(self._client, self._uploads, docs, new_edits=new_edits)
+
+    async def write_plain(self, revisions: PlainRevisions) -> list[WriteFailure]:
+        failed = await writing.write_plain(self._client, revisions)
+        return await super().write_plain(revisions) if failed is None else failed
 
     def bulk_get(
         self,

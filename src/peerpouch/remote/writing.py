@@ -12,8 +12,9 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
 from typing import Any
 
-from peerpouch.core import jsonio
+from peerpouch.core import jsonbatch, jsonio
 from peerpouch.core.multipart import closing, part_head
+from peerpouch.core.revisions import parse
 from peerpouch.errors import (
     BadRequest,
     InvalidDocument,
@@ -26,7 +27,7 @@ from peerpouch.errors import (
     UnsupportedMediaType,
 )
 from peerpouch.exchange import Response
-from peerpouch.ports import Attachment, Document, WriteFailure, WriteResult, Written
+from peerpouch.ports import Attachment, Document, PlainRevisions, WriteFailure, WriteResult, Written
 from peerpouch.remote.client import Client, document_path, error_of
 from peerpouch.remote.uploads import Piece, Uploads
 from peerpouch.remote.values import revision_of
@@ -64,6 +65,36 @@ async def bulk_docs(
             results += await batch.flush()
         batch.add(doc, encoded)
     return results + await batch.flush()
+
+
+async def write_plain(client: Client, revisions: PlainRevisions) -> list[WriteFailure] | None:
+    """Write revisions with their bodies as they are, without a value made of each; gives what was not written, and
+    ``None``, with nothing sent, where one of them is to be looked at as a document."""
+    if not jsonbatch.are_stored(revisions.bodies):
+        return None
+    try:
+        heads = [
+            _head(doc_id, rev, earlier)
+            for doc_id, rev, earlier in zip(revisions.ids, revisions.revs, revisions.ancestors, strict=True)
+        ]
+        openings = list(map(jsonio.dumps, heads))
+    except (BadRequest, InvalidDocument):
+        return None
+    results: list[WriteResult] = []
+    batch = _Batch(client, False)
+    for head, opening, body in zip(heads, openings, revisions.bodies, strict=True):
+        encoded = opening[:-1] + (b"," + body[1:] if len(body) > 2 else b"}")
+        if not batch.has_room(len(encoded)):
+            results += await batch.flush()
+        batch.add(head, encoded)
+    results += await batch.flush()
+    return [result for result in results if isinstance(result, WriteFailure)]
+
+
+def _head(doc_id: str, rev: str, ancestors: str) -> Document:
+    start, item = parse(rev)
+    ids = [item, *ancestors.split(",")] if ancestors else [item]
+    return {"_id": doc_id, "_rev": rev, "_revisions": {"start": start, "ids": ids}}
 
 
 def _id_of(doc: Mapping[str, Any]) -> str:

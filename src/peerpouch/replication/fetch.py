@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from peerpouch.core import replication_plan as plan
 from peerpouch.errors import NotFound, ProtocolError
-from peerpouch.ports import AttachmentMode, Clock, Database, Document, RevisionRequest, RevisionResult, RevsDiff
+from peerpouch.ports import (
+    AttachmentMode,
+    Clock,
+    Database,
+    Document,
+    PlainRevisions,
+    RevisionRequest,
+    RevisionResult,
+    RevsDiff,
+)
 from peerpouch.replication.progress import Meter
 from peerpouch.replication.streams import ResumingStream
 
@@ -17,6 +27,10 @@ PORTION = 1 << 20
 """Bytes of documents, as JSON, that are fetched before they are written. A batch holds at most two portions, one being
 written and one fetched, and each may exceed this by one document. As Python objects they take several times as much, so
 it is no larger than what makes a batch of usual documents (500 of 2 kB) one write."""
+
+PLAIN = 500
+"""Revisions that are read together where they need not be parsed: a batch. They are small (of larger ones a database
+gives none in this way), 4 MB at most, which is what a portion takes as Python objects."""
 
 INLINE = 64 << 10
 """The largest attachment, in bytes, that comes inside its document. A request of its own costs a round trip, during
@@ -36,10 +50,12 @@ _STUB_KEYS = ("content_type", "digest", "length", "revpos", "encoding", "encoded
 
 @dataclass(slots=True)
 class Portion:
-    """Documents that are ready to be written together; with ``streams``, it is one document whose attachments flow."""
+    """Documents that are ready to be written together; with ``streams``, it is one document whose attachments flow;
+    with ``plain``, it has no documents but these."""
 
     docs: list[Document] = field(default_factory=list)
     size: int = 0
+    plain: PlainRevisions | None = None
     streams: list[ResumingStream] = field(default_factory=list)
     attachments: int = 0
 
@@ -72,6 +88,7 @@ class Fetcher:
         self._clock = clock
         self._chance = chance
         self._patient = patient
+        self._reads_plain = True  # until the source says that it can't
 
     async def portions(self, wanted: dict[str, RevsDiff], *, use_stubs: bool = True) -> AsyncGenerator[Portion, None]:
         """The revisions wanted, ready to be written.
@@ -80,7 +97,18 @@ class Fetcher:
             wanted: As ``revs_diff`` gave it, checked.
             use_stubs: Whether attachments that the target has already are left out.
         """
-        requests = [RevisionRequest(doc_id, rev) for doc_id, diff in wanted.items() for rev in diff["missing"]]
+        left = wanted
+        if self._reads_plain and use_stubs:
+            taken: set[str] = set()
+            async for found in self._plain(wanted):
+                taken.update(found.ids)
+                self._meter.docs_read += len(found.ids)
+                yield Portion(size=sum(map(len, found.bodies)), plain=found)
+            if taken:
+                left = {doc_id: diff for doc_id, diff in wanted.items() if doc_id not in taken}
+        requests = [RevisionRequest(doc_id, rev) for doc_id, diff in left.items() for rev in diff["missing"]]
+        if not requests:
+            return
         plain, with_attachments = Portion(), Portion()
         async for doc, size in self._revisions(requests, False):
             portion = with_attachments if doc.get("_attachments") else plain
@@ -96,6 +124,18 @@ class Fetcher:
             yield plain
         async for ready in self._complete(with_attachments, wanted if use_stubs else {}):
             yield ready
+
+    async def _plain(self, wanted: dict[str, RevsDiff]) -> AsyncGenerator[PlainRevisions, None]:
+        """Those revisions that need not be parsed on their way, where the source has such a way."""
+        alone = ((doc_id, missing[0]) for doc_id, diff in wanted.items() if len(missing := diff["missing"]) == 1)
+        while self._reads_plain and (asked := dict(islice(alone, PLAIN))):
+            found = await self._source.read_plain(asked)
+            if found is None:
+                self._reads_plain = False
+            elif found.ids:
+                if any(asked.get(doc_id) != rev for doc_id, rev in zip(found.ids, found.revs, strict=True)):
+                    raise ProtocolError("The source gave revisions that nobody asked for.")
+                yield found
 
     async def small(self, revs: dict[str, list[str]], most: int) -> Portion | None:
         """The revisions of a few documents, if all are there, without attachments, and small together."""

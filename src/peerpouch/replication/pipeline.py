@@ -406,7 +406,7 @@ class Pipeline:
         if self._stopping:
             raise _Stopped
 
-        async def finish(write: Awaitable[_T]) -> _T:
+        async def finish(write: Awaitable[_T], /) -> _T:
             batch.writing = True
             try:
                 return await write

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
 
 from peerpouch.core import replication_plan as plan
 from peerpouch.errors import BadRequest, MissingStub, NotFound, PeerPouchError, ProtocolError, TooLarge
-from peerpouch.ports import Database, Document, WriteFailure, WriteResult
+from peerpouch.ports import Database, Document, PlainRevisions, WriteFailure, WriteResult
 from peerpouch.replication.fetch import Portion
 from peerpouch.replication.progress import Meter
 from peerpouch.replication.transfers import Transfers
@@ -18,7 +18,13 @@ Refetch = dict[str, list[str]]
 _T = TypeVar("_T")
 
 
-async def unguarded(work: Awaitable[_T]) -> _T:
+class Guarded(Protocol):
+    """Awaits one write of bounded size; :meth:`Pipeline.stop` lets it finish."""
+
+    async def __call__(self, write: Awaitable[_T], /) -> _T: ...
+
+
+async def unguarded(work: Awaitable[_T], /) -> _T:
     """Just wait for it; the pipeline hands in a way that marks the write as one to be finished."""
     return await work
 
@@ -35,13 +41,8 @@ class Writer:
         self._meter = meter
         self._transfers = transfers
 
-    async def write(
-        self, portion: Portion, guarded: Callable[[Awaitable[list[WriteResult]]], Awaitable[list[WriteResult]]]
-    ) -> Refetch:
+    async def write(self, portion: Portion, guarded: Guarded) -> Refetch:
         """Write it.
-
-        Args:
-            guarded: Awaits one write of bounded size; :meth:`Pipeline.stop` lets it finish.
 
         Returns:
             What the target refused as a stub of content that it does not have.
@@ -50,6 +51,9 @@ class Writer:
             PeerPouchError: what is worth a retry of everything, or makes one pointless. Documents that the target
                 refuses for good are counted instead.
         """
+        if portion.plain is not None:
+            await self._write_plain(portion.plain, portion.size, guarded)
+            return {}
         if not portion.docs:
             return {}
         if not portion.streams:
@@ -57,9 +61,28 @@ class Writer:
         (doc,) = portion.docs
         return await self._transfers.run((doc["_id"], doc["_rev"]), lambda: self._write(portion, unguarded))
 
-    async def _write(
-        self, portion: Portion, guarded: Callable[[Awaitable[list[WriteResult]]], Awaitable[list[WriteResult]]]
-    ) -> Refetch:
+    async def _write_plain(self, plain: PlainRevisions, size: int, guarded: Guarded) -> None:
+        failures = await self._bulk_plain(plain, guarded)
+        for failure in failures:
+            if not plan.is_refusal(failure.error):
+                raise failure.error
+            self._meter.refuse(failure.id, failure.rev or "", failure.error)
+        self._meter.docs_written += len(plain.ids) - len(failures)
+        self._meter.bytes += size
+        self._meter.bell.ring()
+
+    async def _bulk_plain(self, plain: PlainRevisions, guarded: Guarded) -> list[WriteFailure]:
+        """What was not written; as :meth:`_bulk_docs`."""
+        try:
+            return await guarded(self._target.write_plain(plain))
+        except (TooLarge, BadRequest) as error:
+            count = len(plain.ids)
+            if count == 1:
+                return [WriteFailure(plain.ids[0], error, plain.revs[0])]
+            halves = plain.part(0, count // 2), plain.part(count // 2, count)
+            return [failure for half in halves for failure in await self._bulk_plain(half, guarded)]
+
+    async def _write(self, portion: Portion, guarded: Guarded) -> Refetch:
         try:
             results = await self._bulk_docs(portion.docs, guarded)
         except PeerPouchError:
@@ -100,11 +123,7 @@ class Writer:
             raise failure
         return False
 
-    async def _bulk_docs(
-        self,
-        docs: list[Document],
-        guarded: Callable[[Awaitable[list[WriteResult]]], Awaitable[list[WriteResult]]],
-    ) -> list[WriteResult]:
+    async def _bulk_docs(self, docs: list[Document], guarded: Guarded) -> list[WriteResult]:
         """One result for each; a request that is refused as a whole is halved until the culprit stands alone."""
         try:
             results = await guarded(self._target.bulk_docs(docs, new_edits=False))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 from peerpouch.core import jsonbatch, revisions
 from peerpouch.errors import PeerPouchError
-from peerpouch.ports import Document, WriteFailure, Written
+from peerpouch.ports import Document, PlainRevisions, WriteFailure, Written
 from peerpouch.storage import edits
 from peerpouch.storage.edits import AttachmentEdit, Edit, IdMaker, LocalEdit
 
@@ -124,6 +124,34 @@ def prepare(
         else:
             parts.append(plain)
     return joined(parts)
+
+
+def taken_in(given: PlainRevisions, max_size: int) -> Plain | None:
+    """Revisions as they can be written, each checked; ``None`` when one of them is to be looked at as a document.
+
+    A body is stored as it came only if it is, byte by byte, what would be stored of the document that it stands for: no
+    name twice, no number that reads back as another, nothing that nests too deeply.
+    """
+    histories: list[list[str]] = []
+    try:
+        for doc_id, rev, ancestors in zip(given.ids, given.revs, given.ancestors, strict=True):
+            if type(doc_id) is not str or not doc_id.isascii() or len(doc_id) > _SHORT_ID or not doc_id:
+                edits.check_new_id(doc_id)
+            if doc_id[0] == "_":
+                return None
+            generation, item = revisions.parse(rev)
+            if ancestors:
+                history = {"start": generation, "ids": [item, *ancestors.split(",")]}
+                histories.append(revisions.check_history(history)[1])
+            else:
+                histories.append([item])
+        if max(map(len, given.bodies), default=0) > max_size:
+            return None
+        if not jsonbatch.are_stored(given.bodies):
+            return None
+    except (PeerPouchError, ValueError, TypeError):
+        return None
+    return Plain(given.ids, given.revs, given.bodies, None, histories)
 
 
 class _Intake:

@@ -59,18 +59,6 @@ def standing(guard: StandingGuard, design: DesignDocuments) -> MakeGuard:
     return make
 
 
-def both(first: Guard | None, second: Guard | None) -> Guard | None:
-    """One guard after the other."""
-    if first is None or second is None:
-        return first or second
-
-    def judge(proposal: Proposal) -> None:
-        first(proposal)
-        second(proposal)
-
-    return judge
-
-
 def proposal(connection: apsw.Connection, edit: Edit, head: Head | None, extends: bool) -> Proposal:
     """What guards judge, inside the transaction that writes it.
 

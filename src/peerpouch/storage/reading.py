@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any, Literal
 
 import apsw
 
-from peerpouch.core import revisions
+from peerpouch.core import jsonio, revisions
 from peerpouch.core.revtree import RevTree, is_line, line_has
 from peerpouch.errors import NotFound, PeerPouchError
-from peerpouch.ports import AttachmentMode, DatabaseInfo, Document, RevisionRequest, RevisionResult, RevsDiff
+from peerpouch.ports import (
+    AttachmentMode,
+    DatabaseInfo,
+    Document,
+    PlainRevisions,
+    RevisionRequest,
+    RevisionResult,
+    RevsDiff,
+)
 from peerpouch.storage.connections import Location, any_between, fetch, fetch_one, gather, gather_values, placeholders
 from peerpouch.storage.feed import format_seq
 from peerpouch.storage.listing import PAGE_BYTES
@@ -25,9 +34,9 @@ FEW = 8
 """Documents that are looked up, and revisions that are compared, where the caller runs: some 50 microseconds."""
 
 _POINT = f"SELECT rev, flags, CASE WHEN length(body) <= {INLINE_BODY} THEN body END FROM docs WHERE id = ?"
-_LOOKUP = 512  # documents looked up in one statement
+LOOKUP = 512  # documents looked up in one statement
 # A larger body is read by itself, so that those read together are no more than PAGE_BYTES.
-_SMALL_BODY = PAGE_BYTES // _LOOKUP
+_SMALL_BODY = PAGE_BYTES // LOOKUP
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +184,7 @@ def bulk_get_page(
 
     Winners of documents that are as most documents are get read together; all else is read one by one.
     """
-    page = requests[:_LOOKUP]
+    page = requests[:LOOKUP]
     known, share = _winners(connection, page, revs)
     absent = _absent(connection, [request.id for request in page if request.id not in known])
     results: list[RevisionResult] = []
@@ -215,7 +224,7 @@ def _winners(
 ) -> tuple[dict[str, Any], int]:
     """The winners of those documents that are small and have a single line of history and no attachments, by id; and
     how many bytes each is as JSON, on average."""
-    marks, bindings = placeholders([request.id for request in requests], (1, 16, _LOOKUP))
+    marks, bindings = placeholders([request.id for request in requests], (1, 16, LOOKUP))
     columns = "id, rev, flags, body, ancestry"
     plain = f"NOT flags & {ATTACHMENTS | BRANCHED | EXACT} AND length(body) <= {_SMALL_BODY}"
     try:
@@ -230,13 +239,48 @@ def _winners(
     return {doc["_id"]: doc for doc in docs}, size // max(1, len(docs))
 
 
+def read_plain(connection: apsw.Connection, wanted: Mapping[str, str]) -> PlainRevisions:
+    """Those of these revisions that are winners, small, and have nothing but a body and a line of history; at most
+    ``LOOKUP`` are asked for.
+
+    What stands before the bodies comes as one JSON text, and they behind each other as another: nothing of them is
+    parsed, and the interpreter's lock is given up once for all.
+    """
+    marks, bindings = placeholders([*wanted], (1, 16, LOOKUP))
+    head = """'["' || rev || '","' || coalesce(ancestry, '') || '",' || length(body) || ',' || json_quote(id) || ']'"""
+    heads, together = fetch_one(
+        connection,
+        f"SELECT CAST('[' || group_concat({head}) || ']' AS BLOB), CAST(group_concat(body, '') AS BLOB) FROM "
+        f"(SELECT id, rev, body, ancestry FROM docs WHERE id IN ({marks}) AND flags = 0 "
+        f"AND length(body) <= {_SMALL_BODY} LIMIT -1)",
+        bindings,
+    )
+    none = PlainRevisions([], [], [], [])
+    if not heads:
+        return none
+    try:
+        revs, ancestors, lengths, ids = map(list, zip(*jsonio.parse(heads), strict=True))
+        ends = [*accumulate(lengths, initial=0)]
+    except (ValueError, TypeError):
+        return none  # one of them is damaged: read by itself, it is named
+    if ends[-1] != len(together):
+        return none
+    found = PlainRevisions(ids, revs, ancestors, [together[start:end] for start, end in pairwise(ends)])
+    if len(ids) == len(wanted) and ids == [*wanted] and revs == [*wanted.values()]:
+        return found
+    places = {doc_id: n for n, doc_id in enumerate(ids)}
+    order = [n for doc_id, rev in wanted.items() if (n := places.get(doc_id)) is not None and revs[n] == rev]
+    revs, ancestors = [revs[n] for n in order], [ancestors[n] for n in order]
+    return PlainRevisions([ids[n] for n in order], revs, ancestors, [found.bodies[n] for n in order])
+
+
 def _absent(connection: apsw.Connection, ids: Sequence[str]) -> set[str]:
     """Those of the ids that no document has, where it saves statements to know."""
     if len(ids) < 2:
         return set()
     if not any_between(connection, ids):
         return set(ids)
-    marks, bindings = placeholders(ids, (16, _LOOKUP))
+    marks, bindings = placeholders(ids, (16, LOOKUP))
     found, _ = gather_values(
         connection, "json_quote(id)", f"SELECT id FROM docs WHERE id IN ({marks}) LIMIT -1", bindings
     )
@@ -269,8 +313,8 @@ def revs_diff(connection: apsw.Connection, asked: Mapping[str, Sequence[str]]) -
     """Which of the revisions are not in the documents' trees."""
     result: dict[str, RevsDiff] = {}
     ids = list(asked)
-    for offset in range(0, len(ids), _LOOKUP):
-        part = ids[offset : offset + _LOOKUP]
+    for offset in range(0, len(ids), LOOKUP):
+        part = ids[offset : offset + LOOKUP]
         known = _heads(connection, part)
         for doc_id in part:
             revs = asked[doc_id]
@@ -290,7 +334,7 @@ def _heads(connection: apsw.Connection, ids: Sequence[str]) -> dict[str, Any]:
     """``id, rev, flags, ancestry`` of those documents that there are."""
     if len(ids) > 1 and not any_between(connection, ids):
         return {}
-    marks, bindings = placeholders(ids, (1, 16, _LOOKUP))
+    marks, bindings = placeholders(ids, (1, 16, LOOKUP))
     rows = gather(
         connection,
         ["json_quote(id)", "json_quote(rev)", "flags", "json_quote(ancestry)"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -28,7 +27,6 @@ from peerpouch.ports import (
     RevisionResult,
     RevsDiff,
     Seq,
-    StandingGuard,
     WriteResult,
     acting_principal,
 )
@@ -37,7 +35,6 @@ from peerpouch.storage import (
     checking,
     edits,
     feeding,
-    judging,
     listing,
     maintenance,
     reading,
@@ -50,13 +47,11 @@ from peerpouch.storage.feed import FeedOptions, format_seq
 from peerpouch.storage.indexes import StoredIndexes
 from peerpouch.storage.listing import PAGE_ROWS, ListOptions
 from peerpouch.storage.reading import GetOptions
+from peerpouch.storage.transfers import ENCODE_HERE, PlainTransfers
 from peerpouch.storage.watch import FileWatch, Signal
 
-# Up to so many documents are checked and encoded where the caller runs (a millisecond); more, in a thread.
-_ENCODE_HERE = 100
 
-
-class Storage(StoredIndexes):
+class Storage(PlainTransfers, StoredIndexes):
     """One open database file, or one in memory. Made by :meth:`open`.
 
     It belongs to the event loop in which it was opened.
@@ -65,15 +60,13 @@ class Storage(StoredIndexes):
     def __init__(
         self, location: Location, *, auto_compaction: bool, max_document_size: int, runner: FunctionRunner | None
     ) -> None:
+        super().__init__()
         self._loop = asyncio.get_running_loop()
         self._location = location
-        self._plain_options = {
-            new_edits: writing.WriteOptions(new_edits, keep_bodies=not auto_compaction) for new_edits in (True, False)
-        }
+        self._keep_bodies = not auto_compaction
         self._max_document_size = max_document_size
         self._runner = runner
         self._make_id = edits.IdMaker()
-        self._design = judging.DesignDocuments()
         self._signal = Signal()
         self._seen_seq = 0
         self._uuid = ""
@@ -378,23 +371,15 @@ class Storage(StoredIndexes):
 
     # -- writing
 
-    def _standing_guard(self) -> StandingGuard | None:
-        """What judges a write besides its own guard."""
-        return None
-
     async def bulk_docs(
         self, docs: Sequence[Document], *, new_edits: bool = True, guard: Guard | None = None
     ) -> list[WriteResult]:
         docs = list(docs)
         self._engine.check_open()
-        guarding = self._standing_guard()
-        judged = None if guarding is None else judging.standing(guarding, self._design)
-        options = self._plain_options[new_edits]
-        if guard is not None or judged is not None:
-            options = replace(options, guard=guard, standing=judged)
+        options = self._write_options(new_edits, guard)
         prepare = partial(batches.prepare, docs, new_edits, self._make_id, self._max_document_size)
         if not any("_attachments" in doc for doc in docs if type(doc) is dict):
-            if len(docs) <= _ENCODE_HERE:
+            if len(docs) <= ENCODE_HERE:
                 prepared = prepare({})
             else:
                 prepared = await self._loop.run_in_executor(None, prepare, {})

@@ -18,7 +18,7 @@ import apsw
 from peerpouch.core import jsonio, revisions
 from peerpouch.core.revtree import Leaf, RevTree, extend_line, is_line
 from peerpouch.errors import Conflict, CorruptDatabase, PeerPouchError
-from peerpouch.ports import Guard, WriteFailure, WriteResult, Written
+from peerpouch.ports import Guard, WriteFailure, WriteResult, Written, both_guards
 from peerpouch.storage import batches, judging, linking
 from peerpouch.storage.batches import Plain, Prepared, Single
 from peerpouch.storage.connections import any_between, fetch, fetch_one, gather, placeholders
@@ -65,12 +65,14 @@ class WriteOptions:
         guard: Judges each document.
         keep_bodies: Keep the body of a revision that is not a leaf any more, until compaction.
         standing: Gives what judges each document besides ``guard``, in each transaction anew.
+        told: Whether what was written is told of; else there is ``None`` in its place, where that saves making it.
     """
 
     new_edits: bool = True
     guard: Guard | None = None
     keep_bodies: bool = True
     standing: judging.MakeGuard | None = None
+    told: bool = True
 
 
 def write_batch(connection: apsw.Connection, batch: Prepared, options: WriteOptions) -> list[WriteResult]:
@@ -115,7 +117,7 @@ class _BatchWriter:
     def __init__(self, connection: apsw.Connection, options: WriteOptions) -> None:
         self.connection = connection
         self.options = options
-        self.guard = judging.both(options.guard, None if options.standing is None else options.standing(connection))
+        self.guard = both_guards(options.guard, None if options.standing is None else options.standing(connection))
         state = fetch_one(
             connection, "SELECT update_seq, (SELECT value FROM meta WHERE name = 'revs_limit') FROM state"
         )
@@ -136,7 +138,7 @@ class _BatchWriter:
     def run(self, batch: Prepared) -> list[WriteResult]:
         if isinstance(batch, Plain) and self.guard is None and self._are_new(batch):
             self._append(batch)
-            results: list[Any] = batch.written()
+            results: list[Any] = batch.written() if self.options.told else [None] * len(batch)
         else:
             results = self._singly(batches.singles(batch))
         self._write_state()
