@@ -8,6 +8,8 @@ import json
 import os
 import signal
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -324,3 +326,36 @@ async def test_a_share_is_read_and_written_by_its_dbname(tmp_path: Path) -> None
 
             await peerpouch.import_database(copy, data())
             assert (await compare(database, copy)).differences == []
+
+
+class _Hostile(BaseHTTPRequestHandler):
+    """A server that writes to terminals wherever it may say anything."""
+
+    def do_GET(self) -> None:
+        red = "\x1b[31m"
+        answer: dict[str, object] = {"db_name": red, "update_seq": red, "uuid": red, "doc_count": 1}
+        if "_changes" in self.path:
+            answer = {"results": [{"id": red, "seq": red, "changes": [{"rev": f"1-{red}"}]}], "last_seq": red}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.mark.parametrize("command", ["info", "changes"])
+def test_what_a_server_says_can_not_write_to_the_terminal(shell: Shell, command: str) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hostile)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        said = shell(command, f"http://127.0.0.1:{server.server_port}/db")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert "\x1b" not in said and "\\u001b" in said

@@ -209,6 +209,18 @@ class TestIdentity:
             await remote.id()
 
 
+@pytest.mark.parametrize("wrong", [{"doc_count": "3"}, {"doc_del_count": None}, {"db_name": 3}, {"sizes": 3}], ids=repr)
+async def test_counts_that_are_no_numbers_are_a_breach_of_the_protocol(wrong: dict[str, Any]) -> None:
+    remote, _ = database({"db_name": "db", "doc_count": 3, "update_seq": 7, **wrong})
+    with pytest.raises(ProtocolError):
+        await remote.info()
+
+
+async def test_sizes_that_are_not_told_are_nought() -> None:
+    remote, _ = database({"db_name": "db", "update_seq": 7, "sizes": {"file": 5, "active": None, "external": "x"}})
+    assert (await remote.info())["sizes"] == {"file": 5, "active": 0, "external": 0}
+
+
 async def test_what_other_servers_do_not_tell_is_filled_in() -> None:
     remote, _ = database({"db_name": "db", "doc_count": 3, "update_seq": 7})
     info = await remote.info()

@@ -56,6 +56,13 @@ class TestPages:
         await remote.changes(batch_size=3)
         assert len(server.asked) == 1
 
+    @pytest.mark.parametrize("said", [-5, "many", 1.5, True, [3], 2**63, {"a": 1}], ids=str)
+    async def test_what_is_no_number_of_changes_is_not_pending(self, said: Any) -> None:
+        """It is added to what was read, and divided by the sum: -5 after five changes would be nought."""
+        remote, _ = database({**page(1, 4), "pending": said}, page(4, 4))
+        async with remote.changes(batch_size=100) as changes:
+            assert [found.pending async for found in changes.pages()] == [None]
+
     async def test_a_limit_is_kept_over_pages(self) -> None:
         remote, server = database(page(1, 4), page(4, 5, pending=9))
         result = await remote.changes(batch_size=3, limit=4)

@@ -42,8 +42,9 @@ def command(
     def line(change: Change) -> str:
         if as_json:
             return json.dumps(change, ensure_ascii=False)
-        revs = " ".join(leaf["rev"] for leaf in change["changes"])
-        return f"{change['seq']}  {revs}  {printable(change['id'])}{'  deleted' if change.get('deleted') else ''}"
+        revs = " ".join(printable(leaf["rev"]) for leaf in change["changes"])
+        deleted = "  deleted" if change.get("deleted") else ""
+        return f"{printable(str(change['seq']))}  {revs}  {printable(change['id'])}{deleted}"
 
     async def work() -> None:
         async with opened(database, identity) as source, Output() as out:

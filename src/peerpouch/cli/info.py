@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from peerpouch.cli.display import amount, write_json
+from peerpouch.cli.display import amount, printable, write_json
 from peerpouch.cli.running import json_option, run
 from peerpouch.ports import DatabaseInfo
 
@@ -20,15 +20,15 @@ def command(file: str, as_json: bool) -> None:
         return
     sizes = found["sizes"]
     rows = [
-        ("name", found["db_name"]),
+        ("name", printable(found["db_name"])),
         ("documents", f"{found['doc_count']:,}"),
         ("deleted", f"{found['doc_del_count']:,}"),
-        ("update sequence", found["update_seq"]),
+        ("update sequence", printable(found["update_seq"])),
         ("on disk", amount(sizes["file"])),
         ("in use", amount(sizes["active"])),
         ("documents and attachments", amount(sizes["external"])),
-        ("uuid", found.get("uuid", "unknown")),
-        ("incarnation", found.get("incarnation", "unknown")),
+        ("uuid", printable(str(found.get("uuid", "unknown")))),
+        ("incarnation", printable(str(found.get("incarnation", "unknown")))),
     ]
     for label, value in rows:
         print(f"{label:<26} {value}")

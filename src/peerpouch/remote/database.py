@@ -43,7 +43,7 @@ from peerpouch.remote.listing import KeyListing, Listing, read_head, read_rows
 from peerpouch.remote.pacing import Pacer
 from peerpouch.remote.reading import Reader
 from peerpouch.remote.uploads import Uploads
-from peerpouch.remote.values import attachment_params, json_param, received, revision_list
+from peerpouch.remote.values import attachment_params, described, json_param, received, revision_list
 
 _REVS_DIFF_IDS = 5000
 # Ids in one request of `_revs_diff`: about half a megabyte.
@@ -122,9 +122,7 @@ class RemoteDatabase(Database):
         info = await self._client.json("GET", "")
         with self._client.shape():
             # Other servers leave out what they do not know.
-            merged: Any = {**_UNKNOWN, **info, "update_seq": text_seq(info["update_seq"])}
-            result: DatabaseInfo = merged
-            return result
+            return described({**_UNKNOWN, **info, "update_seq": text_seq(info["update_seq"])})
 
     async def get(
         self,

@@ -146,7 +146,7 @@ class Feed:
                 rows = answer["results"]
                 pacer.seen(len(rows), length)
                 wanted = self._judge(rows)
-                pending = answer.get("pending")
+                pending = _pending(answer)
                 if self.limit != 0 or pending is None or not wanted:
                     self.since = text_seq(answer["last_seq"])
             yield ChangesPage(wanted, self.since, pending)
@@ -278,7 +278,7 @@ class Feed:
             wanted = self._judge(answer["results"])
             if self.limit != 0:
                 self.since = text_seq(answer["last_seq"])
-        for part in self._parts(before, wanted, answer.get("pending")):
+        for part in self._parts(before, wanted, _pending(answer)):
             yield part
 
     def _parts(self, before: Seq, rows: list[Any], pending: int | None) -> Iterator[ChangesPage]:
@@ -293,6 +293,13 @@ class Feed:
             else:
                 before = next((row["seq"] for row in reversed(part) if row["seq"] is not None), before)
             yield ChangesPage(part, before, pending)
+
+
+def _pending(answer: Any) -> int | None:
+    """How many changes are still to come, where the answer tells: it is added up and shown, so that anything else would
+    end whoever does so."""
+    pending = answer.get("pending")
+    return pending if type(pending) is int and 0 <= pending < 2**63 else None
 
 
 def text_seq(value: Any) -> Seq:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from peerpouch.core import jsonio
 from peerpouch.errors import ProtocolError
-from peerpouch.ports import AttachmentMode, Document
+from peerpouch.ports import AttachmentMode, DatabaseInfo, Document
 
 
 def attachment_params(mode: AttachmentMode) -> dict[str, Any]:
@@ -67,3 +67,17 @@ def revision_of(doc: Mapping[str, Any]) -> str | None:
     if isinstance(history, dict) and history.get("ids"):
         return f"{history.get('start')}-{history['ids'][0]}"
     return None
+
+
+def described(info: dict[str, Any]) -> DatabaseInfo:
+    """A description of a database whose counts are numbers: they are shown and calculated with.
+
+    Raises:
+        TypeError: one is not.
+    """
+    if type(info["db_name"]) is not str or type(info["doc_count"]) is not int or type(info["doc_del_count"]) is not int:
+        raise TypeError("a database has no name or no counts")
+    sizes = info["sizes"]
+    told = {name: sizes.get(name) for name in ("file", "active", "external")}
+    info["sizes"] = {**sizes, **{name: size if type(size) is int else 0 for name, size in told.items()}}
+    return cast(DatabaseInfo, info)
