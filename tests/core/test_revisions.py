@@ -91,3 +91,14 @@ def test_a_history_is_read_and_written() -> None:
 def test_a_malformed_history_is_refused(history: Any) -> None:
     with pytest.raises(BadRequest):
         revisions.parse_history(history)
+
+
+def test_what_is_said_to_be_plain_is_parsed() -> None:
+    good = ["1-a", "12-" + "f" * 32, "999999999999999-!~"]
+    assert revisions.are_plain(good)
+    assert revisions.are_plain([])
+    bad: list[Any] = ["", "1", "0-a", "1-", "01-a", "1-a b", '1-a"', "1-a\\", "1-a,b", "1-a\n1-b", "1-a\n", 1, None]
+    bad += ["9" * 17 + "-a", "1-" + "a" * 256]
+    for each in bad:
+        assert not revisions.are_plain([*good, each]), each
+        assert not revisions.are_plain([each, *good]), each

@@ -6,7 +6,10 @@ import json
 from collections.abc import MutableMapping
 from typing import Any
 
+import pytest
+
 from peerpouch.couchapi.responses import CHUNK
+from peerpouch.storage import Storage
 from tests.couchapi.support import Api, served
 
 
@@ -57,3 +60,29 @@ async def test_many_documents_are_answered_in_chunks_with_nothing_left_out() -> 
             assert (b"content-length" in dict(start["headers"])) == (len(bodies) == 1)
             answer = json.loads(b"".join(message["body"] for message in bodies))
             assert [row["docs"][0]["ok"]["_id"] for row in answer["results"]] == ids
+
+
+async def test_plain_documents_are_answered_unparsed_and_as_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served() as api:
+        docs: list[Any] = [{"_id": f"doc-{n:04d}", "n": n, "text": "x" * 700} for n in range(200)]
+        docs += [{"_id": "empty"}, {"_id": 'ß"', "in": {"_a": ["\u2028", None, 1.5]}}]
+        written = (await api.post("/db/_bulk_docs", {"docs": docs})).json
+        second = await api.put(f"/db/empty?rev={written[200]['rev']}", {})
+        wanted = [{"id": row["id"], "rev": row["rev"]} for row in written[::-1]]
+        wanted[1]["rev"] = second.json["rev"]
+        bodies = []
+        for plainly in (True, False):
+            if not plainly:
+                monkeypatch.setattr(Storage, "read_plain", _no_way)
+            else:
+                monkeypatch.setattr(Storage, "bulk_get", None)  # it is not asked
+            _, *messages_ = await messages(api, "/db/_bulk_get", {"docs": wanted})
+            bodies.append(json.loads(b"".join(message["body"] for message in messages_)))
+            monkeypatch.undo()
+        assert bodies[0] == bodies[1]
+        assert [entry["id"] for entry in bodies[0]["results"]] == [each["id"] for each in wanted]
+        assert bodies[0]["results"][1]["docs"][0]["ok"]["_revisions"]["start"] == 2
+
+
+async def _no_way(*_: Any) -> None:
+    return None

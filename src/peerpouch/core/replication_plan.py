@@ -300,7 +300,8 @@ def read_change(row: Any) -> tuple[str, list[str], str]:
     """
     try:
         doc_id, seq = row["id"], row["seq"]
-        revs = [change["rev"] for change in row["changes"]]
+        changes = row["changes"]
+        revs = [changes[0]["rev"]] if len(changes) == 1 else [change["rev"] for change in changes]
     except (TypeError, KeyError, IndexError):
         raise ProtocolError(f"The source sent a change that is none: {_short(row)}") from None
     if type(doc_id) is not str or not doc_id or (doc_id[0] == "_" and not doc_id.startswith("_design/")):

@@ -15,7 +15,10 @@ from peerpouch.couchapi.multipart import revision_part
 from peerpouch.couchapi.requests import Request
 from peerpouch.couchapi.responses import CHUNK, Response, Stream, error_fields, gather, json_response, json_stream
 from peerpouch.errors import BadRequest, NotFound
-from peerpouch.ports import Database, RevisionRequest, RevisionResult, WriteFailure, WriteResult
+from peerpouch.ports import Database, PlainRevisions, RevisionRequest, RevisionResult, WriteFailure, WriteResult
+
+_PLAIN = 500
+"""Revisions of one answer that may be put together in memory: a replicator's batch, of bodies that are small, 4 MB."""
 
 
 async def bulk_docs(request: Request) -> Response:
@@ -66,6 +69,10 @@ async def bulk_get(request: Request) -> Stream:
     params = request.params
     database = await request.database()
     mixed = request.accepts("multipart/mixed", wildcard=False) or request.accepts("multipart/related", wildcard=False)
+    if params.boolean("revs") and not mixed and 0 < len(wanted) <= _PLAIN:
+        plain = await _plainly(database, wanted)
+        if plain is not None:
+            return Stream(json_stream(_plain_rows(plain)), soon=True)
     results = database.bulk_get(
         wanted,
         revs=params.boolean("revs"),
@@ -75,6 +82,34 @@ async def bulk_get(request: Request) -> Stream:
     if mixed:
         return _bulk_get_mixed(database, wanted, results, attachments=params.boolean("attachments"))
     return Stream(json_stream(_bulk_get_json(wanted, results, params.boolean("att_encoding_info"))), soon=True)
+
+
+async def _plainly(database: Database, wanted: Sequence[RevisionRequest]) -> PlainRevisions | None:
+    """The revisions asked for, if all are there and plain: such have no attachments, and no leaves above them."""
+    revs = {entry.id: entry.rev for entry in wanted if entry.rev is not None}
+    if len(revs) < len(wanted):
+        return None
+    plain = await database.read_plain(revs)
+    return plain if plain is not None and plain.ids == [*revs] else None
+
+
+async def _plain_rows(plain: PlainRevisions) -> AsyncGenerator[bytes, None]:
+    """What :func:`_bulk_get_json` gives, with each body as it is."""
+    held: list[bytes] = []
+    size = 0
+    before = b'{"results":['
+    for doc_id, rev, ancestors, body in zip(*plain, strict=True):
+        start, _, item = rev.partition("-")
+        history = {"start": int(start), "ids": [item, *ancestors.split(",")] if ancestors else [item]}
+        head = jsonio.dumps({"_id": doc_id, "_rev": rev, "_revisions": history})
+        fields = b"," + body[1:] if len(body) > 2 else b"}"
+        held += (before, b'{"id":', jsonio.dumps(doc_id), b',"docs":[{"ok":', head[:-1], fields, b"}]}")
+        before = b","
+        size += len(body)
+        if size >= CHUNK:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join([*held, b"]}\n"])
 
 
 def _revision_request(entry: Any) -> RevisionRequest:

@@ -139,17 +139,19 @@ def taken_in(given: PlainRevisions, max_size: int) -> Plain | None:
                 edits.check_new_id(doc_id)
             if doc_id[0] == "_":
                 return None
-            generation, item = revisions.parse(rev)
             if ancestors:
+                generation, item = revisions.parse(rev)
                 history = {"start": generation, "ids": [item, *ancestors.split(",")]}
                 histories.append(revisions.check_history(history)[1])
             else:
-                histories.append([item])
+                histories.append([rev.partition("-")[2]])
+        if not revisions.are_plain(given.revs):
+            return None
         if max(map(len, given.bodies), default=0) > max_size:
             return None
         if not jsonbatch.are_stored(given.bodies):
             return None
-    except (PeerPouchError, ValueError, TypeError):
+    except (PeerPouchError, ValueError, TypeError, AttributeError):
         return None
     return Plain(given.ids, given.revs, given.bodies, None, histories)
 

@@ -44,6 +44,11 @@ class PlainTransfers(Documents, ABC):
         return writing.WriteOptions(new_edits, guard, self._keep_bodies, judged, told)
 
     async def read_plain(self, revs: Mapping[str, str]) -> PlainRevisions:
+        if len(revs) <= reading.FEW:
+            few = {doc_id: rev for doc_id, rev in revs.items() if doc_id[:1] != "_"}
+            done, now = self._engine.read_now(partial(reading.read_plain, wanted=few))
+            if done and now is not None:
+                return now
         pages: list[PlainRevisions] = []
         # Design documents are for whoever looks at each.
         rest = (item for item in revs.items() if item[0][:1] != "_")
