@@ -334,10 +334,14 @@ class _Hostile(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         red = "\x1b[31m"
         answer: dict[str, object] = {"db_name": red, "update_seq": red, "uuid": red, "doc_count": 1}
-        if "_changes" in self.path:
+        if "/refused" in self.path:
+            self.send_response(403)
+            answer = {"error": "forbidden", "reason": f"no{red}\n{red}"}
+        elif "_changes" in self.path:
             answer = {"results": [{"id": red, "seq": red, "changes": [{"rev": f"1-{red}"}]}], "last_seq": red}
         body = json.dumps(answer).encode()
-        self.send_response(200)
+        if "reason" not in answer:
+            self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -347,15 +351,20 @@ class _Hostile(BaseHTTPRequestHandler):
         return
 
 
-@pytest.mark.parametrize("command", ["info", "changes"])
-def test_what_a_server_says_can_not_write_to_the_terminal(shell: Shell, command: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "database", "code"),
+    [("info", "db", EXIT_OK), ("changes", "db", EXIT_OK), ("info", "refused", EXIT_FAILURE)],
+)
+def test_what_a_server_says_can_not_write_to_the_terminal(shell: Shell, command: str, database: str, code: int) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Hostile)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        said = shell(command, f"http://127.0.0.1:{server.server_port}/db")
+        shell(command, f"http://127.0.0.1:{server.server_port}/{database}", code=code)
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+    said = shell.out + shell.err
     assert "\x1b" not in said and "\\u001b" in said
+    assert said.count("\n") == 1 or code == EXIT_OK

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import click
 
+from peerpouch.cli.display import printable
 from peerpouch.cli.running import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Settings, Terminated
 from peerpouch.errors import PeerPouchError
 
@@ -100,5 +101,6 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
 
 def report(error: PeerPouchError, *, as_json: bool) -> None:
     """Say on stderr what went wrong: a line for people, an object for scripts."""
-    text = json.dumps(error.as_json(), ensure_ascii=False) if as_json else f"peerpouch: {error.reason}"
+    # Reasons are often what a server or a peer said.
+    text = json.dumps(error.as_json(), ensure_ascii=False) if as_json else f"peerpouch: {printable(error.reason)}"
     print(text, file=sys.stderr, flush=True)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from peerpouch.ports import ReplicationProgress
-
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
+
+    from peerpouch.ports import ReplicationProgress
 
 RATE_WINDOW = 3.0
 """Seconds that a rate is averaged over: short enough to show a stall, long enough not to flicker between batches."""
@@ -36,8 +36,8 @@ def counted(number: int, what: str) -> str:
 
 
 def say(text: str) -> None:
-    """A remark for a person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """A remark for a person, on stderr. Parts of it may be somebody else's: only its line breaks pass."""
+    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def console(stream: TextIO | None = None) -> Console:

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from peerpouch.cli.display import write_json
+from peerpouch.cli.display import printable, write_json
 from peerpouch.cli.running import EXIT_FAILURE, EXIT_OK, hub_option, identity_option, json_option, run
 
 MARKS: Final = {"ok": "ok", "warning": "warning", "failed": "FAILED", "skipped": "skipped"}
@@ -34,9 +34,9 @@ async def _examine(hub: str, identity: str | None, *, relay: bool, as_json: bool
     async for check in peerpouch.diagnose(hub, identity=identity, ice_transport_policy="relay" if relay else "all"):
         checks.append(check)
         if not as_json:
-            print(f"{MARKS[check.state]:9}{check.name:12}{check.text}", flush=True)
+            print(f"{MARKS[check.state]:9}{check.name:12}{printable(check.text)}", flush=True)
             if check.advice is not None:
-                print(f"{'':21}{check.advice}", flush=True)
+                print(f"{'':21}{printable(check.advice)}", flush=True)
     failed = any(check.state == "failed" for check in checks)
     if as_json:
         write_json({"ok": not failed, "checks": [asdict(check) for check in checks]})
