@@ -36,6 +36,7 @@ async def test_an_attachment_is_given_with_what_is_known_of_it(api: Api) -> None
         "content-type": "image/png",
         "content-length": str(len(DATA)),
         "content-md5": digest,
+        "repr-digest": f"sha-256=:{base64.b64encode(hashlib.sha256(DATA).digest()).decode()}:",
         "etag": f'"{digest}"',
         "accept-ranges": "bytes",
     }
@@ -163,6 +164,10 @@ async def test_a_gzipped_attachment_is_decoded_for_who_does_not_accept_it(api: A
     assert refused.body == DATA
     raw = await api.get("/db/a/f", headers={"accept-encoding": "deflate, gzip;q=0.5"})
     assert (raw.headers["content-encoding"], raw.body) == ("gzip", packed)
+    # Digests are of what is sent, or not there: whoever checks them must not find a good content wrong.
+    assert raw.headers["content-md5"] == base64.b64encode(hashlib.md5(packed).digest()).decode()
+    assert raw.headers["repr-digest"] == f"sha-256=:{base64.b64encode(hashlib.sha256(packed).digest()).decode()}:"
+    assert not {"content-md5", "repr-digest"} & {*refused.headers}
     assert raw.headers["content-length"] == str(len(packed))
 
 

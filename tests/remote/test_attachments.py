@@ -61,6 +61,18 @@ async def test_the_digest_stands_in_several_places(headers: dict[str, str], dige
     assert (await remote.get_attachment("a", "f")).digest == digest
 
 
+async def test_digests_of_the_very_bytes_are_told_and_none_of_others() -> None:
+    given = {"content-length": "1", "etag": '"x"', "content-md5": "abc=="}
+    good = f"{'s' * 43}="
+    for header in (f"sha-256=:{good}:", f"sha-512=:AAAA:, sha-256=:{good}:"):
+        remote, _ = database(Reply(b"x", headers={**given, "repr-digest": header}))
+        assert (await remote.get_attachment("a", "f")).checks == (f"sha256-{good}", "md5-abc==")
+    remote, _ = database(Reply(b"x", headers={**given, "repr-digest": "sha-256=:short:"}))
+    assert (await remote.get_attachment("a", "f")).checks == ("md5-abc==",)
+    remote, _ = database(Reply(b"x", headers={"content-length": "1", "etag": '"x"'}))
+    assert (await remote.get_attachment("a", "f")).checks == ()
+
+
 @pytest.mark.parametrize(
     ("start", "end", "header"), [(10, 20, "bytes=10-19"), (10, None, "bytes=10-"), (0, 20, "bytes=0-19")]
 )

@@ -388,6 +388,7 @@ class GatedDatabase(GatedQueries, Database):
             encoding=found.encoding,
             start=found.start,
             end=found.end,
+            checks=found.checks,
         )
 
     def local_docs(self, *, include_docs: bool = False) -> AllDocs:

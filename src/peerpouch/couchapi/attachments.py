@@ -33,6 +33,7 @@ MOST_RANGES: Final = 9
 """Ranges in one request, as many as CouchDB takes."""
 
 _MD5 = "md5-"
+_SHA256 = "sha256-"
 
 
 def attachment_name(request: Request) -> str:
@@ -137,8 +138,12 @@ def _describe(attachment: Attachment, tag: str) -> list[Header]:
         (b"content-security-policy", b"sandbox"),
         (b"accept-ranges", b"bytes"),
     ]
-    if attachment.digest.startswith(_MD5):
-        headers.append(header("content-md5", tag))
+    for check in attachment.checks:
+        # Of the whole content as it is sent, also beside a part of it (RFC 9530, section 3; RFC 1864).
+        if check.startswith(_SHA256):
+            headers.append(header("repr-digest", f"sha-256=:{check.removeprefix(_SHA256)}:"))
+        elif check.startswith(_MD5):
+            headers.append(header("content-md5", check.removeprefix(_MD5)))
     if attachment.encoding:
         headers.append(header("content-encoding", attachment.encoding))
     return headers

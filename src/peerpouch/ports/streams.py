@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, NamedTuple, NotRequired, Self, TypedDict
@@ -187,7 +187,10 @@ class Attachment(AsyncIterable[bytes]):
         name: Its name in the document.
         content_type: A MIME type.
         length: Bytes of the whole content as served: encoded bytes when ``encoding`` is set.
-        digest: ``md5-…``, ``sha256-…``, as the revision has it.
+        digest: ``md5-…``, ``sha256-…``, as the revision has it. It tells contents apart; what it was made of is not said:
+            CouchDB's is of gzipped bytes for text, and of whatever its first writer said.
+        checks: Digests of exactly the ``length`` bytes of the whole content, the best first: ``sha256-…``, ``md5-…``, each
+            with its base64. Empty where none is known, as of what is stored gzipped and served decoded.
         encoding: ``"gzip"`` when the stream gives encoded bytes, else ``None``.
         start: The first byte that the stream gives.
         end: One past the last byte that the stream gives.
@@ -206,6 +209,7 @@ class Attachment(AsyncIterable[bytes]):
         start: int = 0,
         end: int | None = None,
         on_close: Callable[[], Awaitable[None]] | None = None,
+        checks: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.content_type = content_type
@@ -215,6 +219,7 @@ class Attachment(AsyncIterable[bytes]):
         self.encoding = encoding
         self.start = start
         self.end = length if end is None else end
+        self.checks = tuple(checks)
         self._stream = stream
         self._on_close = on_close
 

@@ -17,6 +17,7 @@ from peerpouch.remote.decoding import decoded
 SMALL = 64 * 1024
 """Bytes that are read at once, so that the connection is free at once: reading them costs less than holding it."""
 
+_REPR_DIGEST = re.compile(r"(?:^|[,\s])sha-256=:([A-Za-z0-9+/]{43}=):")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)")
 
 
@@ -94,6 +95,7 @@ async def _attachment(
         start=start,
         end=stop,
         on_close=close,
+        checks=() if decode else _checks(response),
     )
 
 
@@ -125,6 +127,13 @@ def _digest(response: Response) -> str | None:
     if not tag or tag.startswith(("md5-", "sha256-")):
         return tag or None
     return "md5-" + tag
+
+
+def _checks(response: Response) -> list[str]:
+    """Digests of the whole content, as it is sent: RFC 9530's and RFC 1864's, which CouchDB leaves out where it decodes."""
+    sha256 = _REPR_DIGEST.search(response.headers.get("repr-digest", ""))
+    md5 = response.headers.get("content-md5")
+    return [*(["sha256-" + sha256[1]] if sha256 else []), *(["md5-" + md5] if md5 else [])]
 
 
 async def _clipped(

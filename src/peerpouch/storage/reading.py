@@ -291,7 +291,7 @@ def _absent(connection: apsw.Connection, ids: Sequence[str]) -> set[str]:
 
 
 def find_attachment(connection: apsw.Connection, doc_id: str, name: str, rev: str | None) -> tuple[Any, ...]:
-    """``content, content_type, digest, revpos, length, encoding, encoded_length`` of an attachment.
+    """``content, content_type, digest, revpos, length, encoding, encoded_length, sha256`` of an attachment.
 
     Raises:
         NotFound
@@ -303,8 +303,8 @@ def find_attachment(connection: apsw.Connection, doc_id: str, name: str, rev: st
         raise NotFound("deleted")
     found: tuple[Any, ...] | None = fetch_one(
         connection,
-        "SELECT content, content_type, digest, revpos, length, encoding, encoded_length FROM attachments "
-        "WHERE key = ? AND rev = ? AND name = ?",
+        "SELECT content, content_type, digest, revpos, a.length, encoding, encoded_length, sha256 "
+        "FROM attachments a JOIN contents USING (content) WHERE key = ? AND rev = ? AND name = ?",
         (row[0], rev or row[1], name),
     )
     if found is None:

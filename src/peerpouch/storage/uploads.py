@@ -248,12 +248,12 @@ def outgoing(engine: Engine, name: str, row: tuple[Any, ...], start: int, end: i
     """An attachment that is read as it is consumed.
 
     Args:
-        row: ``content, content_type, digest, revpos, length, encoding, encoded_length``.
+        row: ``content, content_type, digest, revpos, length, encoding, encoded_length, sha256``.
 
     Raises:
         RangeNotSatisfiable
     """
-    content, content_type, digest, revpos, length, encoding, encoded_length = row
+    content, content_type, digest, revpos, length, encoding, encoded_length, sha256 = row
     raw = encoded or encoding is None
     size = length if encoding is None or not encoded else encoded_length
     if start < 0 or (end is not None and end < start) or (start >= size and start > 0):
@@ -268,6 +268,8 @@ def outgoing(engine: Engine, name: str, row: tuple[Any, ...], start: int, end: i
     return Attachment(
         name, content_type, size, digest, stream,
         revpos=revpos, encoding=encoding if encoded else None, start=start, end=stop,
+        # The SHA-256 was made here, of what is stored; the revision's digest is what somebody said.
+        checks=("sha256-" + base64.b64encode(sha256).decode(), digest) if raw else (),
     )  # fmt: skip
 
 
