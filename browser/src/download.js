@@ -17,8 +17,10 @@ const PASSING = new Set(['peer_unreachable', 'hub_unreachable', 'share_not_found
 /**
  * @typedef {{
  *   rev?: string, signal?: AbortSignal, onProgress?: (received: number, size: number | null) => void,
- *   patience?: number, clock?: import('./clock.js').Clock,
- * }} DownloadOptions `rev`: of which revision; the winner by default. `patience`: milliseconds.
+ *   patience?: number, clock?: import('./clock.js').Clock, from?: { received: number, tag: string },
+ * }} DownloadOptions `rev`: of which revision; the winner by default. `patience`: milliseconds. `from`: how much is there
+ *   from another time, and the `tag` of the download then: only the rest comes, and `continued` is true. If it is another
+ *   content by now, all of it comes, and `continued` is false.
  */
 
 /**
@@ -45,20 +47,23 @@ export class Download {
    * @param {string} path
    * @param {DownloadOptions} options
    */
-  constructor(fetch, path, { signal, onProgress = () => {}, patience = PATIENCE, clock = systemClock }) {
+  constructor(fetch, path, { signal, onProgress = () => {}, patience = PATIENCE, clock = systemClock, from }) {
     this.fetch = fetch;
     this.path = path;
     this.signal = signal;
     this.onProgress = onProgress;
     this.patience = patience;
     this.clock = clock;
-    /** Bytes that came so far. */
-    this.received = 0;
+    /** Bytes that came so far, with those of another time. */
+    this.received = from?.received ?? 0;
     /** Bytes of the whole; null if the owner does not say. @type {number | null} */
     this.size = null;
     this.type = 'application/octet-stream';
     /** Of this content and no other. @type {string | null} */
-    this.tag = null;
+    this.tag = from?.tag ?? null;
+    /** Whether only what was not there from another time is received. */
+    this.continued = this.received > 0;
+    this.isBegun = false;
     /** How often it was gone on with after it had broken off. */
     this.resumed = 0;
     /** @type {ReadableStreamDefaultReader<Uint8Array> | null} */
@@ -100,15 +105,22 @@ export class Download {
     const response = await this.fetch(this.path, { headers, signal: this.signal });
     if (!response.ok) throw await errorOf(response);
     const tag = response.headers.get('etag');
-    if (this.received) this.checkRest(response, tag);
+    if (this.isBegun && this.received) this.checkRest(response, tag);
     else this.begin(response, tag);
+    this.isBegun = true;
     this.reader = response.body?.getReader() ?? null;
   }
 
   /** @param {Response} response @param {string | null} tag */
   begin(response, tag) {
+    if (this.received && response.status !== 206) {
+      this.received = 0;
+      this.continued = false;
+    } else if (this.received) {
+      this.checkRest(response, tag);
+    }
     const length = response.headers.get('content-length');
-    this.size = length === null ? null : Number(length);
+    this.size = length === null ? null : this.received + Number(length);
     this.type = response.headers.get('content-type') ?? this.type;
     this.tag = tag;
   }

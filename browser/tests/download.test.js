@@ -98,6 +98,33 @@ test('another content is never put behind the first one', async () => {
   assert.equal((await whole(clock, coming.blob())).size, content.length);
 });
 
+test('what is there from another time is not sent again, unless it is of another content', async () => {
+  const clock = new FakeClock();
+  const { fetch, asked } = owner({ portion: 30_000 });
+  const seen = [];
+  const onProgress = (got, size) => seen.push([got, size]);
+  const coming = await download(fetch, 'd', 'f', { clock, onProgress, from: { received: 40_000, tag: '"t"' } });
+  assert.equal(coming.continued, true);
+  assert.equal(coming.size, content.length);
+  const rest = await whole(clock, coming.blob().then((blob) => blob.arrayBuffer()));
+  assert.deepEqual(new Uint8Array(rest), content.subarray(40_000));
+  assert.deepEqual(asked.map(({ range }) => range), ['bytes=40000-', 'bytes=70000-']);
+  assert.deepEqual([seen[0], seen.at(-1)], [[50_000, 100_000], [100_000, 100_000]]);
+  for (const options of [{ tag: () => '"other"' }, { ranges: false }]) {
+    const other = await download(owner(options).fetch, 'd', 'f', { clock, from: { received: 40_000, tag: '"t"' } });
+    assert.equal(other.continued, false);
+    const bytes = await whole(clock, other.blob().then((blob) => blob.arrayBuffer()));
+    assert.deepEqual(new Uint8Array(bytes), content);
+  }
+});
+
+test('a rest that begins elsewhere is refused', async () => {
+  const fetch = async () => new Response('rest', {
+    status: 206, headers: { 'content-length': '4', etag: '"t"', 'content-range': 'bytes 5-8/9' },
+  });
+  await assert.rejects(download(fetch, 'd', 'f', { from: { received: 4, tag: '"t"' } }), fails('conflict'));
+});
+
 test('what the owner says is said, and is not tried again', async () => {
   let asked = 0;
   const fetch = async () => {

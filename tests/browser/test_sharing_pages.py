@@ -125,11 +125,12 @@ async def test_a_file_that_was_dropped_is_received_by_link_in_another_browser_an
     assert sender.said == receiver.said == []
 
 
-@pytest.mark.slow
-async def test_a_transfer_that_breaks_off_goes_on_where_it_was(browser: Browser, server: peerpouch.Server) -> None:
-    size = 48 << 20
-    sender = await visit(browser, f"{server.url}_peerpouch/send/")
-    digest = await sender.page.evaluate(
+LARGE = 48 << 20
+
+
+async def send_large(page: Page) -> str:
+    """Choose a file of that many bytes by chance; gives its SHA-256."""
+    digest: str = await page.evaluate(
         """async (size) => {
           const data = new Uint8Array(size);
           for (let at = 0; at < size; at += 65536) crypto.getRandomValues(data.subarray(at, at + 65536));
@@ -141,19 +142,59 @@ async def test_a_transfer_that_breaks_off_goes_on_where_it_was(browser: Browser,
           const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', data));
           return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');
         }""",
-        size,
+        LARGE,
     )
+    return digest
+
+
+async def begin(page: Page, share: float) -> None:
+    """Begin to receive, until so much of it is there."""
+    await page.get_by_role("button", name="the file").click()
+    async with asyncio.timeout(LONG / 1000):
+        while not await page.evaluate(f"document.querySelector('progress').value > {share}"):
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.slow
+async def test_a_transfer_that_breaks_off_goes_on_where_it_was(browser: Browser, server: peerpouch.Server) -> None:
+    sender = await visit(browser, f"{server.url}_peerpouch/send/")
+    digest = await send_large(sender.page)
     link = await link_of(sender.page, "Link to large.bin")
     receiver = (await visit(browser, link)).page
     async with receiver.expect_download(timeout=3 * LONG) as download:
-        await receiver.get_by_role("button", name="Receive the file").click()
-        async with asyncio.timeout(LONG / 1000):
-            while not await receiver.evaluate("document.querySelector('progress').value > 0.02"):
-                await asyncio.sleep(0.02)
+        await begin(receiver, 0.02)
         await sender.page.reload()  # the sender's page is gone in the middle, and comes back
     path = await (await download.value).path()
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
     await expect(receiver.get_by_text("It broke off and went on").first).to_be_visible()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", [True, False], ids=["kept", "twin: not kept"])
+async def test_a_receiver_that_loads_its_page_again_goes_on_where_it_was(
+    browser: Browser, server: peerpouch.Server, kept: bool
+) -> None:
+    sender = await visit(browser, f"{server.url}_peerpouch/send/")
+    digest = await send_large(sender.page)
+    receiver = (await visit(browser, await link_of(sender.page, "Link to large.bin"))).page
+    if not kept:
+        await receiver.add_init_script("Object.defineProperty(navigator, 'locks', { value: undefined })")
+        await receiver.reload()
+    await begin(receiver, 0.4)
+    await receiver.reload()
+    await expect(receiver.get_by_text("Their key")).to_be_visible()
+    if kept:
+        await expect(receiver.get_by_text("of it are here from the last time")).to_be_visible()
+    async with receiver.expect_download(timeout=3 * LONG) as download:
+        await receiver.get_by_role("button", name="Go on receiving the file" if kept else "Receive the file").click()
+        await expect(receiver.get_by_text("Received 50 MB").first).to_be_visible(timeout=LONG)
+    path = await (await download.value).path()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+    told = await receiver.get_by_role("status").first.inner_text()
+    assert ("were here from the last time" in told) == kept
+    await receiver.reload()  # it has no use for what it kept
+    await expect(receiver.get_by_role("button", name="Receive the file")).to_be_visible()
+    await expect(receiver.get_by_text("from the last time")).to_have_count(0)
 
 
 async def test_a_file_for_one_is_received_by_one(browser: Browser, server: peerpouch.Server) -> None:

@@ -1,7 +1,11 @@
-/** The receiver's side: the link is the invite; the file comes as a stream, and goes on where it broke off. */
+/**
+ * The receiver's side: the link is the invite; the file comes as a stream, and goes on where it broke off, also when this
+ * page was closed in between.
+ */
 
 import { action, announce, bytes, h, noticeBox } from '../dashboard/dom.js';
 import { PeerPouch, backOff, meet } from '../meeting.js';
+import { keptOf, withPieces } from './pieces.js';
 import { DOC_ID } from './send.js';
 
 /** Errors of somebody who is away for the moment: a tab that sleeps, a phone between two networks. */
@@ -25,6 +29,11 @@ export function receiveView(text) {
       begin.disabled = true;
     },
   );
+  void keptOf(text).then((received) => {
+    if (!received || state.textContent) return;
+    state.textContent = `${bytes(received)} of it are here from the last time.`;
+    begin.textContent = 'Go on receiving the file';
+  }, () => {});
   return h('div', { class: 'stack' }, h('h1', {}, 'A file for you'),
     h('div', { class: 'card stack' }, facts, notice, begin, bar, state),
     h('p', {}, h('a', { href: './' }, 'Send a file yourself')));
@@ -42,22 +51,34 @@ async function receive(text, { bar, state, facts }) {
       const [name, size] = [String(doc.name), Math.max(0, Number(doc.size)) || 0];
       facts.textContent = `${name}, ${bytes(size)}`;
       bar.hidden = false;
-      const began = performance.now();
-      let shown = 0;
-      const download = await remote.download(DOC_ID, name, { onProgress: (/** @type {number} */ received) => {
-        const now = performance.now();
-        if (now - shown < 100 && received < size) return;
-        shown = now;
-        bar.value = size ? received / size : 1;
-        state.textContent = `${bytes(received)} of ${bytes(size)}, ${bytes(received / ((now - began) / 1000))}/s`;
-      } });
-      // The browser keeps what comes on disk, so that a large file takes no memory.
-      const blob = await download.blob();
-      save(blob, name);
+      const told = await withPieces(text, async (pieces) => {
+        const began = performance.now();
+        const before = pieces?.received ?? 0;
+        let shown = 0;
+        const download = await remote.download(DOC_ID, name, {
+          from: pieces?.from,
+          onProgress: (/** @type {number} */ received) => {
+            const now = performance.now();
+            if (now - shown < 100 && received < size) return;
+            shown = now;
+            bar.value = size ? received / size : 1;
+            const came = received - (download?.continued ? before : 0);
+            state.textContent = `${bytes(received)} of ${bytes(size)}, ${bytes(came / ((now - began) / 1000))}/s`;
+          },
+        });
+        // In either case the browser keeps what comes on disk, so that a large file takes no memory.
+        const keeps = pieces && download.tag && download.size ? pieces : null;
+        await keeps?.take(download);
+        const blob = await (keeps ?? download).blob();
+        save(blob, name);
+        await keeps?.finish();
+        const often = download.resumed ? ` It broke off and went on ${download.resumed} times.` : '';
+        const earlier = download.continued ? ` ${bytes(before)} were here from the last time.` : '';
+        return `Received ${bytes(blob.size)}.${often}${earlier}`;
+      });
       bar.value = 1;
-      const often = download.resumed ? ` It broke off and went on ${download.resumed} times.` : '';
-      state.textContent = `Received ${bytes(blob.size)}.${often}`;
-      announce(state.textContent);
+      state.textContent = told;
+      announce(told);
     } finally {
       await remote.close();
     }
