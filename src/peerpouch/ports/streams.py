@@ -187,10 +187,10 @@ class Attachment(AsyncIterable[bytes]):
         name: Its name in the document.
         content_type: A MIME type.
         length: Bytes of the whole content as served: encoded bytes when ``encoding`` is set.
-        digest: ``md5-…``, ``sha256-…``, as the revision has it. It tells contents apart; what it was made of is not said:
-            CouchDB's is of gzipped bytes for text, and of whatever its first writer said.
-        checks: Digests of exactly the ``length`` bytes of the whole content, the best first: ``sha256-…``, ``md5-…``, each
-            with its base64. Empty where none is known, as of what is stored gzipped and served decoded.
+        digest: ``md5-…``, ``sha256-…``, as the revision has it. It tells contents apart; what it was made of is not
+            said: CouchDB's is of gzipped bytes for text, and of whatever its first writer said.
+        checks: Digests of exactly the ``length`` bytes of the whole content, the best first: ``sha256-…``, ``md5-…``,
+            each with its base64. Empty where none is known, as of what is stored gzipped and served decoded.
         encoding: ``"gzip"`` when the stream gives encoded bytes, else ``None``.
         start: The first byte that the stream gives.
         end: One past the last byte that the stream gives.

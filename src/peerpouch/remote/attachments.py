@@ -130,7 +130,7 @@ def _digest(response: Response) -> str | None:
 
 
 def _checks(response: Response) -> list[str]:
-    """Digests of the whole content, as it is sent: RFC 9530's and RFC 1864's, which CouchDB leaves out where it decodes."""
+    """Digests of the whole content, as it is sent, by RFC 9530 and RFC 1864; CouchDB gives none where it decodes."""
     sha256 = _REPR_DIGEST.search(response.headers.get("repr-digest", ""))
     md5 = response.headers.get("content-md5")
     return [*(["sha256-" + sha256[1]] if sha256 else []), *(["md5-" + md5] if md5 else [])]
