@@ -9,6 +9,7 @@
 
 import { PeerPouchError } from '../errors.js';
 import { lazily } from '../lazy.js';
+import { tooDeep } from './checking.js';
 import { LocalDocuments, asError, refusal } from './documents.js';
 import { GuestDocs } from './guests.js';
 
@@ -219,8 +220,8 @@ export class GatedDatabase {
     /** @type {number[]} */
     const passed = [];
     for (const [place, doc] of docs.entries()) {
-      const refused = isLocal(doc?._id) ? null : this.access.refusal(doc?._id);
-      if (isLocal(doc?._id))
+      const refused = tooDeep(doc) ?? (isLocal(doc?._id) ? null : this.access.refusal(doc?._id));
+      if (!refused && isLocal(doc?._id))
         results[place] = await this.guests.put(doc).catch((error) => refusal(doc, newEdits, asError(error)));
       else if (refused) results[place] = refusal(doc, newEdits, refused);
       else passed.push(place);
