@@ -5,6 +5,7 @@
  * builds on is PouchDB's documented option `fetch`.
  */
 
+import { checkedDepth } from './depth.js';
 import { PeerPouchError } from './errors.js';
 import { parseName } from './hub/names.js';
 import { lazily } from './lazy.js';
@@ -50,7 +51,7 @@ export function addAdapter(PouchDB, open) {
       if (!url.startsWith(name) || !/^(?:$|[/?])/.test(path)) {
         throw new PeerPouchError('not_found', 'A share is one database, and has nothing beside it.');
       }
-      const response = await (await share.lease()).fetch(path, init);
+      const response = checkedDepth(await (await share.lease()).fetch(path, init));
       return IN_NODE ? withBuffer(response) : response;
     };
 

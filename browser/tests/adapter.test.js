@@ -88,6 +88,23 @@ test('attachments come back as they went, and can be had as a stream', async () 
   await db.close();
 });
 
+test('a document that nests too deep does not get into a local database', async () => {
+  const nested = (levels) => JSON.parse('['.repeat(levels) + ']'.repeat(levels));
+  const before = shared;
+  shared = local();
+  await shared.put({ _id: 'deep', nested: nested(499) });
+  const db = remote();
+  const target = local();
+  await PouchDB.replicate(db, target);
+  assert.deepEqual((await target.get('deep')).nested, nested(499)); // the twin: as deep as may be
+  await shared.put({ _id: 'deeper', nested: nested(520) });
+  await assert.rejects(PouchDB.replicate(db, target));
+  await assert.rejects(db.get('deeper'), { error: 'protocol_error' });
+  assert.deepEqual((await target.allDocs()).rows.map(({ id }) => id), ['deep']);
+  await db.close();
+  shared = before;
+});
+
 test('a live feed tells of changes, and ends when it is cancelled', async () => {
   const db = remote();
   const seen = [];

@@ -1,5 +1,6 @@
 /** Documents as visitors write them: what makes one unwritable whatever else is there, and what of one is stored. */
 
+import { MAX_DEPTH, nestsWithin } from '../depth.js';
 import { PeerPouchError } from '../errors.js';
 import { isObject } from '../values.js';
 
@@ -13,12 +14,6 @@ const OWN_FIELDS = new Set(['_id', '_rev', '_deleted', '_attachments', '_revisio
 /** What only some ways of reading add, and clients send back. CouchDB ignores them. */
 const ADDED = new Set(['_conflicts', '_deleted_conflicts', '_local_seq', '_revs_info']);
 
-/**
- * How deep arrays and objects of a document may nest: as deep as in Python. A browser's IndexedDB takes some 3,500 levels;
- * with more, PouchDB's whole database fails from then on, for its owner too.
- */
-const MAX_DEPTH = 500;
-
 /** @param {string} error @param {string} reason */
 const failure = (error, reason) => new PeerPouchError(error, reason);
 
@@ -26,17 +21,6 @@ const failure = (error, reason) => new PeerPouchError(error, reason);
 export function checkRev(rev) {
   if (typeof rev === 'string' && REVISION.test(rev)) return rev;
   throw failure('bad_request', 'Invalid rev format');
-}
-
-/** @param {unknown} value @param {number} left Levels that it may have. @returns {boolean} */
-function nestsWithin(value, left) {
-  // Bytes of an attachment are objects too, and have nothing inside.
-  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return true;
-  if (left === 0) return false;
-  for (const name in value) {
-    if (!nestsWithin(/** @type {any} */ (value)[name], left - 1)) return false;
-  }
-  return true;
 }
 
 /**
