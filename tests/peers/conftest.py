@@ -155,11 +155,13 @@ class FakeLink(Link, Exchange):
             raise PeerUnreachable("The connection was lost.")
         work = asyncio.ensure_future(self._run(request))
         both: list[asyncio.Future[Any]] = [work, self._ended]
-        done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if work not in done:
+        try:
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            if work not in done:
+                raise PeerUnreachable("The connection was lost.")
+            return work.result()
+        finally:
             work.cancel()
-            raise PeerUnreachable("The connection was lost.")
-        return work.result()
 
     async def _run(self, request: Request) -> Response:
         if self.mute:
