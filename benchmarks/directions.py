@@ -68,6 +68,7 @@ DIRECTIONS = (
         Figure("far-replication", "50 ms"),
         (">=", 1 / 1.5),
         Figure("far-replication", "0 ms"),
+        bound=Figure("far-replication", "bare data channel, 50 ms"),
     ),
     Direction("5,000 documents at 50 ms round trip", Figure("far-few", "50 ms"), ("<=", 2000), unit="ms"),
     Direction("no-op replication of 1,000,000 documents", Figure("peer-no-op"), ("<=", 50), unit="ms"),

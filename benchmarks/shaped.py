@@ -6,11 +6,13 @@ The link costs processor time of its own, so what counts is how a figure changes
 from __future__ import annotations
 
 import asyncio
+import json
 import statistics
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from benchmarks.documents import record
 from benchmarks.peering import MOMENT, WORK, latencies
 from benchmarks.prepared import copy_of_records
 from benchmarks.registry import Measured, Run, benchmark
@@ -25,6 +27,8 @@ LACKING = missing()
 FEW = 5_000
 LITTLE = 5
 """A link that carries little gets so many times less."""
+
+CARRIED = "bare data channel, 50 ms"
 
 CLEAN = Shape()
 FAR = Shape(round_trip=0.05)
@@ -105,6 +109,11 @@ def _register() -> None:
             documents = run.scale.far // (LITTLE if shape.loss or shape.rate else 1)
             pulled = await _pulled(run, shape, documents)
             return Measured(pulled["docs"] / pulled["seconds"], f"{pulled['docs']:,} documents")
+
+    @replication.subject(CARRIED, "as many bytes, not compressed, from memory, without peerpouch", "limit", short=False)
+    async def _carried(run: Run) -> Measured:
+        each = len(json.dumps(record(0)))
+        return Measured(await _bare(run, FAR, run.scale.far * each, 1) / each)
 
     few = benchmark("far-few", "Replication of few documents over a link", "ms", higher_is_better=False, costly=True)
     for name, shape in (("0 ms", CLEAN), ("50 ms", FAR)):
