@@ -140,11 +140,16 @@ export class GatedDatabase {
     return this.inner.revsDiff(Object.fromEntries(Object.entries(revs).filter(([id]) => !isLocal(id))));
   }
 
-  /** @param {any} options */
-  async listing(options) {
+  /** What is wrong with a listing, before anything of it is read. @param {any} options */
+  checkListing(options) {
     this.require('read');
     if (options.keys?.some(isLocal))
       throw new PeerPouchError('forbidden', '_local documents are not listed; get them one by one.');
+  }
+
+  /** @param {any} options */
+  async listing(options) {
+    this.checkListing(options);
     const found = await this.inner.listing(options);
     return { ...found, pages: this.checked('read', found.pages) };
   }
@@ -192,8 +197,8 @@ export class GatedDatabase {
     return find(this.inner, query, () => this.require('query'));
   }
 
-  /** @param {string} view `ddoc/view` @param {any} options */
-  async query(view, options) {
+  /** What is wrong with a query, before anything of it is read. @param {string} view `ddoc/view` */
+  checkQuery(view) {
     this.require('query');
     this.access.requireQuery(view);
     if (this.access.select) {
@@ -203,6 +208,11 @@ export class GatedDatabase {
         'Only a part of this database is shared with you: replicate it, and query the copy.',
       );
     }
+  }
+
+  /** @param {string} view `ddoc/view` @param {any} options */
+  async query(view, options) {
+    this.checkQuery(view);
     return this.documents.ask(() => this.documents.db.query(view, options));
   }
 

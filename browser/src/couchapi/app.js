@@ -85,6 +85,7 @@ const QUERIES = { _all_docs: { POST: listing.allDocsQueries }, _design_docs: { P
 const DOCUMENT = { GET: documents.get, PUT: documents.put, DELETE: documents.remove, COPY: documents.copy };
 const ATTACHMENT = { GET: attachments.get, PUT: attachments.put, DELETE: attachments.remove };
 const VIEW = { GET: listing.view, POST: listing.view };
+const VIEW_QUERIES = { POST: listing.viewQueries };
 
 /**
  * The handlers of a path, by method; sets the request's variables.
@@ -96,9 +97,9 @@ function route(request) {
   const [first = '', second, ...rest] = request.segments;
   if (first === '_design' || first === '_local') {
     if (second === undefined) return refuse('missing', 'not_found');
-    if (first === '_design' && rest.length === 2 && rest[0] === '_view') {
+    if (first === '_design' && rest[0] === '_view' && (rest.length === 2 || (rest.length === 3 && rest[2] === 'queries'))) {
       request.values = { design: second, view: rest[1] };
-      return VIEW;
+      return rest.length === 2 ? VIEW : VIEW_QUERIES;
     }
     request.values = { [first.slice(1)]: second, attachment: rest.join('/') };
     return rest.length ? ATTACHMENT : DOCUMENT;

@@ -93,31 +93,42 @@ export const allDocs = async (request) => streamResponse(told(await list(request
 export const designDocs = async (request) => streamResponse(told(await list(request, await paramsOf(request), ofDesigns)));
 
 /** Several listings in one answer. @param {Request} request */
-export const allDocsQueries = (request) => several(request, ofAll);
+export const allDocsQueries = (request) => listings(request, ofAll);
 
 /** @param {Request} request */
-export const designDocsQueries = (request) => several(request, ofDesigns);
+export const designDocsQueries = (request) => listings(request, ofDesigns);
 
 /** @param {Request} request @param {(options: any) => any} narrow */
-async function several(request, narrow) {
+const listings = (request, narrow) =>
+  several(
+    request,
+    (params) => request.database.checkListing(optionsOf(params)),
+    (params) => list(request, params, narrow),
+  );
+
+/**
+ * The answers of several queries in one. Each is made when those before it were taken: a few bytes ask for a page of rows,
+ * and a body has room for a hundred thousand of them.
+ *
+ * @param {Request} request
+ * @param {(params: Params) => void} check What is wrong with one shows before anything is sent.
+ * @param {(params: Params) => Promise<AsyncGenerator<string>>} answer
+ */
+async function several(request, check, answer) {
   const { queries } = await request.object();
   if (!Array.isArray(queries) || !queries.every(isObject)) {
     return refuse('POST body must include `queries` parameter.');
   }
-  // What is wrong with one shows before anything is sent.
-  const listings = [];
-  for (const query of queries) listings.push(await list(request, request.params.withBody(query), narrow));
-  return streamResponse(told(joined(listings)));
-}
-
-/** @param {AsyncGenerator<string>[]} listings */
-async function* joined(listings) {
-  yield '{"results":[\n';
-  for (const [n, listing] of listings.entries()) {
-    if (n) yield ',';
-    yield* listing;
+  for (const query of queries) check(request.params.withBody(query));
+  async function* joined() {
+    yield '{"results":[\n';
+    for (const [n, query] of queries.entries()) {
+      if (n) yield ',';
+      yield* await answer(request.params.withBody(query));
+    }
+    yield ']}\n';
   }
-  yield ']}\n';
+  return streamResponse(told(joined()));
 }
 
 /** @param {Request} request @param {Params} params @param {(options: any) => any} narrow */
@@ -197,9 +208,8 @@ export async function indexes(request) {
   return jsonResponse({ total_rows: 1, indexes: [ALL_DOCS] });
 }
 
-/** A view of one of the page's own design documents. @param {Request} request */
-export async function view(request) {
-  const params = await paramsOf(request);
+/** The options of a view. @param {Params} params */
+function viewOptionsOf(params) {
   /** @type {Record<string, any>} */
   const options = {};
   for (const name of ['key', 'keys']) if (params.has(name)) options[name] = params.json(name);
@@ -211,7 +221,28 @@ export async function view(request) {
     if (params.has(name)) options[name] = params.boolean(name);
   }
   for (const name of ['limit', 'skip', 'group_level']) if (params.has(name)) options[name] = params.integer(name);
-  const { design, view: name } = request.values;
-  const result = await request.database.query(`${design}/${name}`, options);
-  return jsonResponse(result);
+  return options;
+}
+
+/** @param {Request} request */
+const viewOf = ({ values }) => `${values.design}/${values.view}`;
+
+/** A view of one of the page's own design documents. @param {Request} request */
+export async function view(request) {
+  const options = viewOptionsOf(await paramsOf(request));
+  return jsonResponse(await request.database.query(viewOf(request), options));
+}
+
+/** Several queries of a view in one answer. @param {Request} request */
+export async function viewQueries(request) {
+  const name = viewOf(request);
+  request.database.checkQuery(name);
+  // That there is such a view is learned before anything is sent, too.
+  await request.database.query(name, { reduce: false, limit: 0 });
+  return several(request, viewOptionsOf, async (params) => {
+    const result = await request.database.query(name, viewOptionsOf(params));
+    return (async function* () {
+      yield JSON.stringify(result);
+    })();
+  });
 }
