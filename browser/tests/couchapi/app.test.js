@@ -58,6 +58,47 @@ async function ask(app, method, url, body, headers = {}) {
   return { status: response.status, body: await response.json() };
 }
 
+test('a view answers several queries in one request', async () => {
+  const db = pouch();
+  const app = createApp(db);
+  await db.bulkDocs([1, 2, 3].map((n) => ({ _id: `d${n}`, n })));
+  await db.put({ _id: '_design/v', views: { n: { map: 'function (doc) { if (doc.n) emit(doc.n, doc.n); }', reduce: '_sum' } } });
+  const url = '/_design/v/_view/n/queries';
+  const queries = [{ reduce: false, startkey: 2 }, {}, { keys: [1], reduce: false }];
+  const { status, body } = await ask(app, 'POST', url, { queries });
+  assert.equal(status, 200);
+  assert.deepEqual(body.results.map((/** @type {any} */ { rows }) => rows.map((/** @type {any} */ row) => row.value)),
+    [[2, 3], [6], [1]]);
+  assert.equal((await ask(app, 'POST', '/_design/v/_view/none/queries', { queries })).status, 404);
+  for (const wrong of [{}, { queries: 7 }, { queries: [{ limit: 'x' }] }]) {
+    assert.equal((await ask(app, 'POST', url, wrong)).status, 400);
+  }
+});
+
+test('of many queries only those are made whose answers are taken', async () => {
+  const db = pouch();
+  await db.bulkDocs(Array.from({ length: 20 }, (_, n) => ({ _id: `d${n}`, text: 'x'.repeat(10_000) })));
+  let made = 0;
+  const { allDocs } = db;
+  db.allDocs = function (/** @type {any[]} */ ...args) {
+    made += 1;
+    return allDocs.apply(this, args);
+  };
+  const { handler } = await createApp(db);
+  const queries = Array.from({ length: 200 }, () => ({ include_docs: true }));
+  const body = new Blob([JSON.stringify({ queries })]).stream();
+  const headers = new Headers({ 'content-type': 'application/json' });
+  const response = await handler({ method: 'POST', url: '/_all_docs/queries', headers, body });
+  const reader = response.body.getReader();
+  await reader.read();
+  assert.ok(made < 10, `${made} listings were made`);
+  await reader.cancel();
+  // The twin: who takes all gets all.
+  made = 0;
+  assert.equal((await ask(createApp(db), 'POST', '/_all_docs/queries', { queries })).body.results.length, 200);
+  assert.ok(made >= 200);
+});
+
 test('a document is copied with its attachments, onto a new one or a revision', async () => {
   const db = pouch();
   const app = createApp(db);
