@@ -56,7 +56,10 @@ async def test_an_import_of_an_export_is_an_equal_database(database: Database, c
     assert (result.documents, result.conflicts, result.attachments) == (1206, 1, 7)
     assert result.leaves == progress.written == 1208
     assert progress.failed == 0
-    assert sorted((await exported(copy)).splitlines()) == sorted(data.splitlines())
+    again = await exported(copy)
+    # By their lines that differ: to show how two large texts do would take minutes.
+    assert set(again.splitlines()) ^ set(data.splitlines()) == set()
+    assert len(again) == len(data)
 
 
 async def test_an_import_into_a_share_is_equal_too(tmp_path: Path, copy: Database) -> None:

@@ -101,9 +101,10 @@ async def _plain_rows(plain: PlainRevisions) -> AsyncGenerator[bytes, None]:
     for doc_id, rev, ancestors, body in zip(*plain, strict=True):
         start, _, item = rev.partition("-")
         history = {"start": int(start), "ids": [item, *ancestors.split(",")] if ancestors else [item]}
-        head = jsonio.dumps({"_id": doc_id, "_rev": rev, "_revisions": history})
-        fields = b"," + body[1:] if len(body) > 2 else b"}"
-        held += (before, b'{"id":', jsonio.dumps(doc_id), b',"docs":[{"ok":', head[:-1], fields, b"}]}")
+        head = jsonio.dumps({"_id": doc_id, "_rev": rev})
+        fields = b"," + body[1:-1] if len(body) > 2 else b""
+        held += (before, b'{"id":', jsonio.dumps(doc_id), b',"docs":[{"ok":', head[:-1], fields)
+        held += (b',"_revisions":', jsonio.dumps(history), b"}}]}")
         before = b","
         size += len(body)
         if size >= CHUNK:
