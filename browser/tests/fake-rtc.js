@@ -12,6 +12,7 @@ class FakeChannel {
     this.onmessage = this.onopen = this.onclose = this.onbufferedamountlow = null;
     this.queue = [];
     this.held = false;
+    this.dropping = false;
   }
 
   get bufferedAmount() {
@@ -26,6 +27,7 @@ class FakeChannel {
 
   send(data) {
     if (this.readyState !== 'open') throw new Error('InvalidStateError');
+    if (this.dropping) return;
     this.queue.push(data.slice().buffer);
     setImmediate(() => this.flush());
   }
@@ -68,6 +70,8 @@ export class FakePeerConnection {
   static blocked = false;
   /** Set to tell of a channel after what came first on it, as Chromium may. */
   static tardy = false;
+  /** Set to tell of a channel, as open, before it takes what is sent, as Chromium may; statistics come after that. */
+  static hasty = false;
 
   constructor(configuration) {
     this.configuration = configuration;
@@ -128,6 +132,15 @@ export class FakePeerConnection {
     this.channel.other = channel;
     channel.readyState = 'open';
     this.channel.readyState = 'open';
+    if (FakePeerConnection.hasty) {
+      channel.dropping = true;
+      other.taking = new Promise((resolve) => {
+        afterTurns(10, () => {
+          channel.dropping = false;
+          resolve();
+        });
+      });
+    }
     const tell = () => other.ondatachannel?.({ channel });
     if (FakePeerConnection.tardy) afterTurns(10, tell); // by turns of the loop: by time, a busy machine might tell too soon
     else tell();
@@ -135,6 +148,7 @@ export class FakePeerConnection {
   }
 
   async getStats() {
+    await this.taking;
     return new Map([
       ['T', { type: 'transport', selectedCandidatePairId: 'P' }],
       ['P', { type: 'candidate-pair', localCandidateId: 'L', remoteCandidateId: 'R', currentRoundTripTime: 0.005 }],

@@ -55,7 +55,7 @@ export class Engine {
         this.fail('ICE found no path to the peer, or lost it.');
       }
     };
-    pc.ondatachannel = (event) => this.adopt(event.channel);
+    pc.ondatachannel = (event) => this.adopt(event.channel, () => this.announced());
   }
 
   /**
@@ -72,8 +72,22 @@ export class Engine {
     }
   }
 
-  /** @param {RTCDataChannel} channel */
-  adopt(channel) {
+  /**
+   * Wait until the engine itself has opened a channel that it tells of. Chromium calls the peer's channel open when it
+   * tells of it, which its engine's thread orders only after that: what is sent in between is dropped without an error.
+   * It would be the HELLO for which the peer waits. Statistics are asked for on that thread, behind the order.
+   */
+  async announced() {
+    try {
+      await this.pc.getStats();
+    } catch {} // it is closed, which `fail` tells
+  }
+
+  /**
+   * @param {RTCDataChannel} channel
+   * @param {() => Promise<void>} [ready] What is waited for, beside the channel, before it counts as open.
+   */
+  adopt(channel, ready = async () => {}) {
     if (this.channel || channel.label !== LABEL) {
       channel.close();
       return;
@@ -81,9 +95,10 @@ export class Engine {
     this.channel = channel;
     channel.binaryType = 'arraybuffer';
     channel.onmessage = (event) => this.early.push(event.data); // few: the peer waits for HELLO
-    channel.onopen = () => this.tellOpen(channel);
+    const open = () => void ready().then(() => this.tellOpen(channel));
+    channel.onopen = open;
     channel.onclose = () => this.fail('The peer closed the connection.');
-    if (channel.readyState === 'open') this.tellOpen(channel);
+    if (channel.readyState === 'open') open();
   }
 
   /** @param {string} reason */

@@ -21,7 +21,7 @@ const echo = async (request) => {
 
 afterEach(() => {
   for (const pc of FakePeerConnection.open) pc.close();
-  FakePeerConnection.blocked = FakePeerConnection.tardy = false;
+  FakePeerConnection.blocked = FakePeerConnection.tardy = FakePeerConnection.hasty = false;
 });
 
 async function pair({ left = echo, right = echo, clock = systemClock, bounds, Transport = WebRTC } = {}) {
@@ -83,6 +83,32 @@ test('twin: a HELLO that waits for nobody is lost', async () => {
   } finally {
     delete Link.prototype.held;
   }
+});
+
+test('a channel that the engine tells of before it takes anything loses no HELLO', async () => {
+  FakePeerConnection.hasty = true;
+  const [left, right] = await pair();
+  assert.equal((await left.fetch('/a')).status, 200);
+  assert.equal((await right.fetch('/b')).status, 200);
+});
+
+test('twin: sent at once it is lost, and both ends wait for each other until they give up', async (t) => {
+  FakePeerConnection.hasty = true;
+  const load = mutant(t, { 'transport/engine.js': [['this.adopt(event.channel, () => this.announced())', 'this.adopt(event.channel)']] });
+  const { WebRTC: Mutant } = await load('transport/webrtc.js');
+  const clock = new FakeClock();
+  const transport = new Mutant({ RTCPeerConnection: FakePeerConnection, clock });
+  const offered = await transport.offer(echo);
+  const answered = await transport.answer(offered.sdp, echo);
+  const ends = Promise.allSettled([
+    offered.connect({ sdp: answered.sdp, timeout: 20_000 }),
+    answered.connect({ timeout: 20_000 }),
+  ]);
+  await until(() => answered.engine?.channel?.dropping === false);
+  for (let second = 0; second < 10; second += 1) await clock.advance(1000);
+  const reasons = (await ends).map(({ reason }) => reason?.reason ?? 'it was opened');
+  // Whoever gives up first closes the channel for both.
+  assert.ok(reasons.every((reason) => /silent for 9 seconds|was lost/.test(reason)), reasons.join(' '));
 });
 
 test('a body that waits costs little more than its bytes, in whatever portions it came', async () => {
