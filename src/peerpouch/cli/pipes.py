@@ -158,11 +158,73 @@ class Output:
                 if kind is None:
                     os.fsync(file.fileno())
                 file.close()
-                if kind is None:
-                    self._unfinished.replace(self._path)
-                else:
-                    self._unfinished.unlink(missing_ok=True)
+                self._end(whole=kind is None)
         self._background.end()
+
+    def _end(self, *, whole: bool) -> None:
+        """Give the file its name, or remove it."""
+        if whole:
+            self._unfinished.replace(self._path)
+        else:
+            self._unfinished.unlink(missing_ok=True)
+
+
+class Partial(Output):
+    """A file that is gone on with where an earlier process ended.
+
+    What came so far stands in ``FILE.TAG.partial``, which stays when it is left with an error, unless it is empty.
+
+    Args:
+        tag: Of the content, so that another content is never put behind it.
+
+    Attributes:
+        size: Bytes that are there.
+    """
+
+    def __init__(self, path: str, tag: str) -> None:
+        super().__init__(path)
+        self.unfinished = self._unfinished = Path(f"{path}.{tag}.partial")
+        self.size = 0
+
+    async def __aenter__(self) -> Self:
+        with _told(self._path):
+            self._file = await self._background.do(lambda: self._unfinished.open("ab", buffering=0))
+        try:
+            if not _lock(self._file.fileno()):
+                raise BadRequest(f"{self._path} is being written by another process.")
+            self.size = os.fstat(self._file.fileno()).st_size
+        except BaseException:
+            self._file.close()
+            self._background.end()
+            raise
+        return self
+
+    async def begin_again(self) -> None:
+        """Forget what is there."""
+        file = self._file
+        if file is not None:
+            with _told(self._path):
+                await self._background.do(lambda: file.truncate(0))
+        self.size = 0
+
+    def _end(self, *, whole: bool) -> None:
+        if whole or not self.size:
+            super()._end(whole=whole)
+
+
+def _lock(number: int) -> bool:
+    """Whether a file is this process's alone, until it is closed. Where there are no such locks, it is taken to be."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
 def _write_all(number: int, data: bytes) -> None:
