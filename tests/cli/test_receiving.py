@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from peerpouch.cli import receiving
+from peerpouch.cli import pipes, receiving
 from peerpouch.cli.pipes import Partial
 from peerpouch.cli.receiving import Receiving, receive_into
 from peerpouch.errors import BadRequest, Conflict, Forbidden, PeerPouchError, PeerUnreachable, ProtocolError
@@ -150,6 +150,26 @@ async def test_two_at_once_do_not_write_one_file(tmp_path: Path) -> None:
         with pytest.raises(BadRequest, match="another process"):
             await Partial(str(tmp_path / "f"), "t").__aenter__()
     assert (tmp_path / "f").read_bytes() == b"x"
+
+
+async def test_what_another_process_finishes_just_now_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Partial(str(tmp_path / "f"), "t")
+    await other.__aenter__()
+    await other.write(b"whole")
+    lock = pipes._lock
+
+    def late(number: int) -> bool:
+        # The other one ends between opening and locking.
+        if (file := other._file) is not None:
+            other._end(file, whole=True)
+        return lock(number)
+
+    monkeypatch.setattr(pipes, "_lock", late)
+    with pytest.raises(BadRequest, match="another process"):
+        await Partial(str(tmp_path / "f"), "t").__aenter__()
+    assert (tmp_path / "f").read_bytes() == b"whole"
 
 
 async def test_a_fetch_that_was_killed_goes_on(tmp_path: Path) -> None:

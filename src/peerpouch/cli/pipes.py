@@ -26,6 +26,8 @@ BLOCK = 1 << 20
 DASH = "-"
 """Standard input or output, in place of a file."""
 
+_POSIX = os.name == "posix"
+
 
 class _Background:
     """A thread that does one thing after another."""
@@ -157,12 +159,15 @@ class Output:
             with _told(self._path):
                 if kind is None:
                     os.fsync(file.fileno())
-                file.close()
-                self._end(whole=kind is None)
+                self._end(file, whole=kind is None)
         self._background.end()
 
-    def _end(self, *, whole: bool) -> None:
-        """Give the file its name, or remove it."""
+    def _end(self, file: BinaryIO, *, whole: bool) -> None:
+        """Close the file, and give it its name or remove it."""
+        file.close()
+        self._settle(whole=whole)
+
+    def _settle(self, *, whole: bool) -> None:
         if whole:
             self._unfinished.replace(self._path)
         else:
@@ -190,7 +195,7 @@ class Partial(Output):
         with _told(self._path):
             self._file = await self._background.do(lambda: self._unfinished.open("ab", buffering=0))
         try:
-            if not _lock(self._file.fileno()):
+            if not (_lock(self._file.fileno()) and self._is_named(self._file)):
                 raise BadRequest(f"{self._path} is being written by another process.")
             self.size = os.fstat(self._file.fileno()).st_size
         except BaseException:
@@ -207,9 +212,23 @@ class Partial(Output):
                 await self._background.do(lambda: file.truncate(0))
         self.size = 0
 
-    def _end(self, *, whole: bool) -> None:
-        if whole or not self.size:
-            super()._end(whole=whole)
+    def _is_named(self, file: BinaryIO) -> bool:
+        """Whether it still has the name by which it was opened: who had it locked may have finished it."""
+        try:
+            return not _POSIX or os.path.samestat(os.fstat(file.fileno()), self.unfinished.stat())
+        except OSError:
+            return False
+
+    def _end(self, file: BinaryIO, *, whole: bool) -> None:
+        # The lock ends with the file: whoever gets it next must not find the name of what is finished. Windows, where
+        # nothing is locked, renames no open file.
+        if not _POSIX:
+            file.close()
+        try:
+            if whole or not self.size:
+                self._settle(whole=whole)
+        finally:
+            file.close()
 
 
 def _lock(number: int) -> bool:
